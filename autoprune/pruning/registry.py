@@ -1,0 +1,57 @@
+"""The registries of the pruning layer; torch-free until a name is resolved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autoprune.core.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from autoprune.pruning.keep import Allocation, Granularity
+    from autoprune.pruning.schedules.base import SparsitySchedule
+    from autoprune.pruning.view import Score
+
+SCORES: Registry[Callable[[], Score]] = Registry(
+    "score",
+    "autoprune.scores",
+    {
+        "magnitude": "autoprune.pruning.scores.magnitude:Magnitude",
+        "random": "autoprune.pruning.scores.random:Random",
+        "snip": "autoprune.pruning.scores.snip:Snip",
+        "mean_activation": "autoprune.pruning.scores.mean_activation:MeanActivation",
+        "random_units": "autoprune.pruning.scores.random_units:RandomUnits",
+    },
+)
+
+ALLOCATIONS: Registry[Allocation] = Registry(
+    "allocation",
+    "autoprune.allocations",
+    {
+        "global": "autoprune.pruning.allocations.global_:allocate",
+        "uniform": "autoprune.pruning.allocations.uniform:allocate",
+        "uniform_plus": "autoprune.pruning.allocations.uniform_plus:allocate",
+        "erk": "autoprune.pruning.allocations.erk:allocate",
+        "lamp": "autoprune.pruning.allocations.lamp:allocate",
+    },
+)
+
+GRANULARITIES: Registry[Callable[[], Granularity]] = Registry(
+    "granularity",
+    "autoprune.granularities",
+    {
+        "weight": "autoprune.pruning.granularities.weight:WeightGranularity",
+        "channel": "autoprune.pruning.granularities.channel:ChannelGranularity",
+    },
+)
+
+SPARSITY_SCHEDULES: Registry[SparsitySchedule] = Registry(
+    "sparsity schedule",
+    "autoprune.sparsity_schedules",
+    {
+        "one_shot": "autoprune.pruning.schedules.one_shot:sparsity_at",
+        "geometric": "autoprune.pruning.schedules.geometric:sparsity_at",
+        "cubic": "autoprune.pruning.schedules.cubic:sparsity_at",
+    },
+)

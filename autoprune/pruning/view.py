@@ -1,0 +1,90 @@
+"""What a score sees of a model: weights, masks, and the signals it declared it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from torch import Tensor
+
+Scores = dict[str, Tensor]
+"""Name of a prunable tensor (or of a unit group) to scores; higher = keep; finite."""
+
+
+class Signal(StrEnum):
+    """What `pruning.signals` can gather for a score, on a copy of the model, once.
+
+    Every signal is a mapping from the name of a prunable weight to a tensor of its shape, but
+    `ACTIVATION`, which maps a unit group's name to a vector with one entry per unit.
+    """
+
+    GRADIENT = "gradient"  # dL/dw on the scoring batch, eval mode, float64
+    ACTIVATION = "activation"  # mean |post-activation| of each unit over the scoring set
+
+
+@dataclass(frozen=True)
+class UnitMember:
+    """The slice of one tensor that belongs to the units of a group.
+
+    Unit ``u`` owns the entries ``index[u]`` (possibly several: flattened positions) along `dim`
+    of the tensor `name`; `role` is ``"out"`` for what a unit is made of (filter rows, biases,
+    norm parameters) and ``"in"`` for what only reads it (the consumers' input slices).
+    """
+
+    name: str
+    dim: int
+    index: tuple[tuple[int, ...], ...]
+    role: str
+
+
+@dataclass(frozen=True)
+class UnitGroup:
+    """Channels or neurons that can only be removed together, across coupled layers."""
+
+    name: str
+    num_units: int
+    members: tuple[UnitMember, ...]
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """A read-only look at a model's prunable part.
+
+    Parameters
+    ----------
+    weights : mapping
+        Prunable weights by parameter name, in model order, detached.
+    masks : mapping
+        Bool masks of the same shapes, True = kept; all True for a dense model.
+    signals : mapping
+        What the score asked for in `needs`.
+    groups : tuple of UnitGroup
+        The removable units, for granularities above the single weight.
+    seed : int
+        Root of the score's own random stream.
+    """
+
+    weights: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]
+    signals: Mapping[Signal, Mapping[str, Tensor]] = field(default_factory=dict)
+    groups: tuple[UnitGroup, ...] = ()
+    seed: int = 0
+
+
+class Score(Protocol):
+    """Rates what is worth keeping. Pure: no draw outside its stream, nothing of the model changes.
+
+    A weight score returns one tensor of the weight's shape per prunable weight; a unit score
+    (one that needs `Signal.ACTIVATION`) returns one vector per unit group.
+    """
+
+    @property
+    def needs(self) -> frozenset[Signal]:
+        """Signals to gather before the call."""
+        ...
+
+    def __call__(self, view: ModelView) -> Scores:
+        """Return the scores, higher = keep."""
+        ...
