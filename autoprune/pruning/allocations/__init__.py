@@ -1,0 +1,1 @@
+"""Allocations: how many units each layer keeps."""

@@ -1,0 +1,1 @@
+"""Sparsity schedules: how much is gone at which progress."""

@@ -1,0 +1,1 @@
+"""Scores: who matters; higher = keep."""

@@ -1,0 +1,1 @@
+"""Signals: what scores need to know of a model beyond its weights."""

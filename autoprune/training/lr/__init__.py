@@ -1,0 +1,1 @@
+"""Learning-rate schedules of a retraining cycle."""

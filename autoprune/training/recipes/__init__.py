@@ -1,0 +1,1 @@
+"""Recipes: what can be switched on for retraining."""
