@@ -30,13 +30,15 @@ class UnitMember:
 
     Unit ``u`` owns the entries ``index[u]`` (possibly several: flattened positions) along `dim`
     of the tensor `name`; `role` is ``"out"`` for what a unit is made of (filter rows, biases,
-    norm parameters) and ``"in"`` for what only reads it (the consumers' input slices).
+    norm parameters) and ``"in"`` for what only reads it (the consumers' input slices). `size` is the
+    tensor's length along `dim`; 0 means that the indices name all of it.
     """
 
     name: str
     dim: int
     index: tuple[tuple[int, ...], ...]
     role: str
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,16 @@ class Score(Protocol):
     @property
     def needs(self) -> frozenset[Signal]:
         """Signals to gather before the call."""
+        ...
+
+    @property
+    def of_units(self) -> bool:
+        """Whether the scores are vectors over unit groups rather than tensors over weights."""
+        ...
+
+    @property
+    def cheap(self) -> bool:
+        """Whether scoring again costs less than reading the scores from disk."""
         ...
 
     def __call__(self, view: ModelView) -> Scores:

@@ -1,0 +1,159 @@
+"""Whole units (filters, neurons) live and die together, across every layer that shares them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autoprune.core.errors import TaskError
+from autoprune.pruning.compact import BUFFERS, Slot, live_entries, slots
+from autoprune.pruning.keep import Allocation, LayerUnits, UnitScores
+from autoprune.pruning.masks import MaskSet, top_k_mask
+from autoprune.pruning.view import ModelView, Scores
+
+
+@dataclass(frozen=True)
+class ChannelGranularity:
+    """A unit takes its filters, biases, norm parameters and its consumers' input slices along.
+
+    Every group keeps at least one unit (`round_to` of them, where it has so many), so the
+    counts of an allocation are raised where they fall below.
+
+    Parameters
+    ----------
+    round_to : int
+        Kept units per group are the multiple of this nearest to what the allocation says, >= 1.
+    """
+
+    round_to: int = 1
+
+    def pool(self, scores: Scores, view: ModelView) -> UnitScores:
+        """Take one vector per group, and mark dead units with ``-inf``.
+
+        Raises
+        ------
+        TaskError
+            If the model has no units that can be removed.
+        """
+        if not view.groups:
+            raise TaskError(
+                "the model",
+                "must have channels or neurons that can be removed",
+                remedy="use a method that removes single weights",
+            )
+        places = slots(view.groups)
+        return {
+            group.name: _layer_units(
+                group.num_units,
+                [place for place in places if place.group == group.name],
+                scores[group.name],
+                view,
+            )
+            for group in view.groups
+        }
+
+    def kept_count(
+        self, units: UnitScores, sparsity: float, allocation: Allocation, view: ModelView
+    ) -> int:
+        """Return the number of units to keep in all, found by bisection.
+
+        A prunable weight is kept if the units on both of its sides are; the sparsity counts all
+        prunable weights, also of layers that no unit owns. Beyond `reachable` the least number
+        is returned.
+        """
+        meter = _Meter(view)
+        target = (1.0 - sparsity) * meter.total
+
+        def kept(count: int) -> float:
+            return meter(self._flags(units, allocation(units, count)))
+
+        low, high = len(units), sum(_num_alive(layer) for layer in units.values())
+        if kept(low) >= target:
+            return low
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if kept(middle) < target else (low, middle)
+        # Tie-break: of two equally near counts the greater.
+        return min((high, low), key=lambda count: abs(kept(count) - target))
+
+    def select(self, units: UnitScores, keep: Mapping[str, int], view: ModelView) -> MaskSet:
+        """Keep the best units of each group; what a dead unit owns anywhere is masked."""
+        flags = self._flags(units, keep)
+        masks = {name: mask.clone() for name, mask in view.masks.items()}
+        for name, dims in live_entries(slots(view.groups), flags).items():
+            if name.rpartition(".")[2] in BUFFERS:
+                continue
+            for dim, alive in dims.items():
+                mask = masks.setdefault(name, torch.ones_like(alive))
+                shape = [-1 if d == dim else 1 for d in range(mask.dim())]
+                masks[name] = mask & alive.reshape(shape).to(mask.device)
+        return MaskSet(masks, flags)
+
+    def reachable(self, view: ModelView) -> float:
+        """Return the greatest sparsity: every group down to its least number of units."""
+        units = self.pool({g.name: torch.zeros(g.num_units) for g in view.groups}, view)
+        meter = _Meter(view)
+        return 1.0 - meter(self._flags(units, dict.fromkeys(units, 0))) / meter.total
+
+    def _flags(self, units: UnitScores, keep: Mapping[str, int]) -> dict[str, Tensor]:
+        """Return one bool vector per group."""
+        flags = {}
+        for name, layer in units.items():
+            step = self.round_to
+            count = max(step, (keep[name] + step // 2) // step * step)
+            flags[name] = top_k_mask(layer.scores, min(count, _num_alive(layer)))
+        return flags
+
+
+def _num_alive(layer: LayerUnits) -> int:
+    return int((layer.scores > -torch.inf).sum())
+
+
+def _layer_units(num_units: int, places: list[Slot], scores: Tensor, view: ModelView) -> LayerUnits:
+    """Gather what an allocation wants to know of one group."""
+    squares = torch.zeros(num_units, dtype=torch.float64)
+    alive = torch.zeros(num_units, dtype=torch.bool)
+    per_unit = 0
+    for place in places:
+        if place.name not in view.weights:
+            continue
+        owner, owned = place.owner, place.owner >= 0
+        mask = view.masks[place.name].cpu().movedim(place.dim, 0).flatten(1)
+        per_unit += int(owned.sum()) // num_units * mask.shape[1]
+        if place.role == "out":
+            weight = view.weights[place.name].cpu().double().movedim(place.dim, 0).flatten(1)
+            squares.index_add_(0, owner[owned], (weight * mask).square().sum(1)[owned])
+            alive[owner[owned & mask.any(1)]] = True
+    return LayerUnits(
+        scores=torch.where(alive, scores.cpu(), -torch.inf),
+        magnitudes=squares.sqrt().to(scores.dtype),
+        shape=tuple(view.weights[places[0].group].shape),
+        weights_per_unit=per_unit,
+    )
+
+
+class _Meter:
+    """Counts the prunable weights that live under unit flags, without building masks."""
+
+    def __init__(self, view: ModelView) -> None:
+        self.places = [place for place in slots(view.groups) if place.name in view.weights]
+        self.live = {
+            name: view.masks[name].cpu().flatten(2).sum(2, dtype=torch.float64)
+            if view.masks[name].dim() > 2
+            else view.masks[name].cpu().double()
+            for name in view.weights
+        }
+        self.total = sum(view.masks[name].numel() for name in view.weights)
+
+    def __call__(self, flags: Mapping[str, Tensor]) -> float:
+        entries = live_entries(self.places, flags)
+        kept = 0.0
+        for name, matrix in self.live.items():
+            value = matrix
+            for dim, alive in sorted(entries.get(name, {}).items()):
+                value = value[alive] if dim == 0 else value[:, alive]
+            kept += float(value.sum())
+        return kept
