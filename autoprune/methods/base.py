@@ -174,6 +174,19 @@ METHODS: Registry[Method] = Registry(
 )
 
 
+def lr_schedule(name: str, place: str = "lr") -> type:
+    """Return an LR schedule's type: the layers above reach the training registry through here.
+
+    Raises
+    ------
+    UnknownNameError
+        If it is not registered.
+    """
+    from autoprune.training.registry import LR_SCHEDULES
+
+    return LR_SCHEDULES.get(name, place)
+
+
 def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
     """Check a trial's names and parameters, and fill in the defaults of what it leaves out.
 
