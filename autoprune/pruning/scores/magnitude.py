@@ -25,6 +25,7 @@ class Magnitude:
 
     reference: ClassVar[str] = "Han et al., NeurIPS 2015, arXiv 1506.02626"
     needs: ClassVar[frozenset[Signal]] = frozenset()
+    of_units: ClassVar[bool] = False
     cheap: ClassVar[bool] = True
 
     def __call__(self, view: ModelView) -> Scores:

@@ -21,6 +21,7 @@ class Random:
 
     reference: ClassVar[str] = "control"
     needs: ClassVar[frozenset[Signal]] = frozenset()
+    of_units: ClassVar[bool] = False
     cheap: ClassVar[bool] = True
 
     def __call__(self, view: ModelView) -> Scores:

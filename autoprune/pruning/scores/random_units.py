@@ -1,0 +1,36 @@
+"""Random units: the control for scores of whole channels and neurons."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+
+from autoprune.core.seeds import torch_stream
+from autoprune.pruning.view import ModelView, Scores, Signal
+
+
+class RandomUnits:
+    """Scores a unit by a draw from the uniform distribution, one stream per group.
+
+    References
+    ----------
+    .. [1] J. Tan Chong Min, M. Motani, "DropNet: Reducing Neural Network Complexity via Iterative
+       Pruning", ICML 2020, PMLR 119 (the random metric).
+    """
+
+    reference: ClassVar[str] = "control"
+    needs: ClassVar[frozenset[Signal]] = frozenset()
+    of_units: ClassVar[bool] = True
+    cheap: ClassVar[bool] = True
+
+    def __call__(self, view: ModelView) -> Scores:
+        """Return draws in [0, 1), one vector per unit group."""
+        return {
+            group.name: torch.rand(
+                group.num_units,
+                generator=torch_stream(view.seed, "score", "random_units", group.name),
+                dtype=torch.float64,
+            )
+            for group in view.groups
+        }

@@ -1,0 +1,50 @@
+"""Fixed peak: SILO's profile inside the cycle, under one peak."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
+
+from autoprune.core.config import STRICT, Positive, Share
+from autoprune.training.lr.base import CycleInfo
+from autoprune.training.lr.profile import ramp_and_drops
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class FixedPeak:
+    """Ramps up to `peak` in every cycle alike, then drops twice; the Oracle's building block.
+
+    Parameters
+    ----------
+    peak : float
+        Greatest learning rate, > 0.
+    warmup, first, second : float
+        Shares of the cycle at which the linear ramp from 0 ends and the drops to a tenth and to a
+        hundredth come, in [0, 1], ``first <= second``.
+
+    References
+    ----------
+    .. [1] S. Liu, R. Ghosh, J. Tan Chong Min, M. Motani, "Optimizing Learning Rate Schedules for
+       Iterative Pruning of Deep Neural Networks", TMLR 2023, arXiv 2212.06144 (LR-warmup, and one
+       candidate of the Oracle's grid).
+    """
+
+    peak: Positive = 0.1
+    warmup: Share = 0.0875
+    first: Share = 0.5
+    second: Share = 0.75
+
+    reference: ClassVar[str] = "Liu et al., TMLR 2023, arXiv 2212.06144"
+    space: ClassVar[dict[str, Any]] = {"peak": {"low": 0.01, "high": 0.3, "log": True}}
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.first > self.second:
+            raise ValueError("first must be <= second")
+        return self
+
+    def __call__(self, progress: float, cycle: CycleInfo) -> float:
+        """Return the learning rate."""
+        return self.peak * ramp_and_drops(progress, self.warmup, self.first, self.second)
