@@ -40,7 +40,8 @@ class LayerInfo:
 class TaskInfo:
     """What a search needs to know of a task without loading it.
 
-    `fingerprint` identifies the data and its split; `pretrained` says that dense training is
+    `reach` is the greatest sparsity each kind of pruning can reach on this model (``weights``,
+    ``units``, ``low_rank``; a kind that is absent has no limit of its own). `fingerprint` identifies the data and its split; `pretrained` says that dense training is
     replaced by given weights; `warnings` are shown to the user before anything is trained.
     """
 
@@ -53,6 +54,7 @@ class TaskInfo:
     params: int
     macs: int
     fingerprint: str
+    reach: dict[str, float] = field(default_factory=dict)
     pretrained: bool = False
     has_batchnorm: bool = False
     has_relu: bool = True

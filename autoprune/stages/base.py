@@ -8,7 +8,7 @@ torch: a search driver plans, hashes and counts epochs without it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from autoprune.core.canonical import digest, plain
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from autoprune.pruning.view import UnitGroup
     from autoprune.stages.state import TrialState
     from autoprune.training.task import Task
 
@@ -63,6 +66,20 @@ class RunContext(Protocol):
         """Device, precision and threads."""
         ...
 
+    @property
+    def model(self) -> nn.Module:
+        """The worker's one model instance; a stage loads its weights into it."""
+        ...
+
+    @property
+    def groups(self) -> tuple[UnitGroup, ...]:
+        """The model's removable units."""
+        ...
+
+    def second_model(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """Return a frozen second instance in eval mode: a teacher."""
+        ...
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -75,14 +92,16 @@ class Stage:
     ----------
     kind : str
         Names the stage in records; part of the key.
-    cheap : bool
-        Computed again rather than stored (a mask from stored scores).
     """
 
     parents: tuple[Stage, ...] = field(default=(), kw_only=True, repr=False)
 
     kind: ClassVar[str] = ""
-    cheap: ClassVar[bool] = False
+
+    @property
+    def cheap(self) -> bool:
+        """Whether running it again costs less than storing it (a mask from stored scores)."""
+        return False
 
     @property
     def epochs(self) -> float:

@@ -49,6 +49,8 @@ class LoopState:
         mask edits it in place (`mask.copy_`) and calls `masks_changed`.
     parameters : mapping
         Parameter name to the live parameter.
+    ranks : mapping
+        Rank of each factorised weight, when the trial chose ranks before training.
     step, num_steps : int
         Optimiser steps done (0-based, of the whole schedule) and planned.
     extra : dict
@@ -74,7 +76,10 @@ class LoopState:
     teacher: nn.Module | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)
     log: dict[str, float] = field(default_factory=dict)
+    ranks: Mapping[str, int] = field(default_factory=dict)
     mask_version: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
 
     @property
     def progress(self) -> float:

@@ -1,0 +1,225 @@
+"""Plans that several methods share, made of stages; torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from autoprune.core.config import LRConfig, OptimizerConfig, TaskConfig
+from autoprune.core.errors import ConfigError
+from autoprune.methods.base import METHODS, Parts, PlanRequest
+from autoprune.stages.base import Stage
+from autoprune.stages.init import Init, Pretrained
+from autoprune.stages.prune import Mask, Recalibrate, Rewind, Score
+from autoprune.stages.train import Cycle, HookSpec, Train
+
+
+def task_identity(task: TaskConfig) -> TaskConfig:
+    """Drop where files lie: their hashes stand in the key already."""
+    return replace(task, data_dir=None, task_file=None, checkpoint=None)
+
+
+def init(request: PlanRequest, label: str = "init") -> Stage:
+    """Fresh weights, from a named stream."""
+    return Init(task_identity(request.config.task), request.seed, label)
+
+
+def dense_run(request: PlanRequest, stop: float = 1.0) -> Stage:
+    """The shared dense run, up to the share `stop` of its steps; or the weights the task brings."""
+    train = request.config.train
+    if request.pretrained:
+        return Pretrained(task_identity(request.config.task))
+    return Train(
+        parents=(init(request),),
+        length=float(train.epochs),
+        stop=stop,
+        lr=LRConfig(name=train.schedule, params={"peak": train.lr}),
+        optimizer=OptimizerConfig(
+            optimizer=train.optimizer,
+            momentum=train.momentum,
+            nesterov=train.nesterov,
+            weight_decay=train.weight_decay,
+            batch_size=train.batch_size,
+        ),
+        recipe=replace_smoothing(train.label_smoothing),
+        seed=request.seed,
+        label="dense",
+        augment=train.augment,
+    )
+
+
+def replace_smoothing(smoothing: float) -> Any:
+    """A recipe with nothing but label smoothing."""
+    from autoprune.core.config import RecipeConfig
+
+    return RecipeConfig(label_smoothing=smoothing)
+
+
+def snapshot(request: PlanRequest, rewind: str) -> Stage | None:
+    """The weights a rewind policy goes back to; None when weights stay.
+
+    ``none`` keeps weights, ``init`` takes the dense run's start, ``reinit`` a fresh draw, and
+    ``step:F`` the dense run after the fraction F of its steps.
+    """
+    if rewind == "none":
+        return None
+    if rewind == "reinit":
+        return init(request, "reinit")
+    if request.pretrained:
+        raise ConfigError(
+            "trial.rewind",
+            "must be 'none' or 'reinit' when the task brings pretrained weights",
+            rewind,
+        )
+    if rewind == "init":
+        return init(request)
+    return dense_run(request, stop=float(rewind.removeprefix("step:")))
+
+
+def check_rewind(rewind: str, place: str) -> None:
+    """Refuse a rewind policy that is none of the four forms.
+
+    Raises
+    ------
+    ConfigError
+        With the forms.
+    """
+    if rewind in {"none", "init", "reinit"}:
+        return
+    kind, _, fraction = rewind.partition(":")
+    try:
+        if kind == "step" and 0.0 < float(fraction) < 1.0:
+            return
+    except ValueError:
+        pass  # falls through to the one message below
+    raise ConfigError(place, "must be none, init, reinit or step:<fraction in (0, 1)>", rewind)
+
+
+def retrain(
+    request: PlanRequest,
+    start: Stage,
+    *,
+    length: float,
+    cycle: Cycle,
+    label: str,
+    hooks: tuple[HookSpec, ...] = (),
+    mask_mode: str = "hard",
+) -> Stage:
+    """Retrain a masked state with the trial's schedule and recipe, then recalibrate if asked to."""
+    config = request.config
+    dense = dense_run(request)
+    curve = config.lr.name == "lrw"
+    parents = [start]
+    if curve:
+        parents.append(dense)
+    if config.recipe.distill > 0:
+        parents.append(dense)
+    trained: Stage = Train(
+        parents=tuple(parents),
+        length=length,
+        lr=config.lr,
+        optimizer=config.recipe.optimizer_config(config.train),
+        recipe=config.recipe,
+        seed=request.seed,
+        label=label,
+        cycle=cycle,
+        curve=curve,
+        hooks=hooks,
+        mask_mode=mask_mode,  # type: ignore[arg-type] # a literal from two callers
+    )
+    return Recalibrate(parents=(trained,)) if config.recipe.bn_recalibration else trained
+
+
+AfterMask = Callable[[Stage, Stage, Stage, int], Stage]
+
+
+def sparsity_after(request: PlanRequest, parts: Parts, done: int, count: int) -> float:
+    """Sparsity after `done` of `count` rounds; exactly the target after the last."""
+    from autoprune.pruning.registry import SPARSITY_SCHEDULES
+
+    schedule = SPARSITY_SCHEDULES.get(parts.schedule(request.params))
+    return schedule(done / count, request.config.sparsity) if done else 0.0
+
+
+def prune_step(request: PlanRequest, parts: Parts, state: Stage, sparsity: float, k: int) -> Stage:
+    """Score a state and mask it down to a sparsity."""
+    scored = Score(parents=(state,), score=parts.score, seed=request.seed, label=f"score/{k}")
+    return Mask(
+        parents=(state, scored),
+        allocation=request.params.allocation,
+        sparsity=sparsity,
+        granularity=parts.granularity,
+        of=request.config.of,
+    )
+
+
+def cycle_of(request: PlanRequest, k: int, count: int, sparsity: float) -> Cycle:
+    """Where round `k` of `count` stands; every round removes the same share of what remains."""
+    share = 1.0 - (1.0 - request.config.sparsity) ** (1.0 / count)
+    return Cycle(index=k, count=count, sparsity=sparsity, round_share=share)
+
+
+def prune_retrain(
+    request: PlanRequest, parts: Parts, start: Stage | None = None
+) -> tuple[Stage, ...]:
+    """Score, prune and retrain in rounds; each round's end is offered.
+
+    Retraining epochs are divided evenly over the rounds (card imp: B / J each; fractions of an
+    epoch stay fractions, so no remainder is left to the last).
+    """
+    count = parts.rounds(request.params)
+    saved = snapshot(request, parts.rewind(request.params))
+    state, rounds = start or dense_run(request), []
+    for k in range(1, count + 1):
+        sparsity = sparsity_after(request, parts, k, count)
+        masked = prune_step(request, parts, state, sparsity, k)
+        if saved is not None:
+            masked = Rewind(parents=(masked, saved))
+        state = retrain(
+            request,
+            masked,
+            length=request.epochs / count,
+            cycle=cycle_of(request, k, count, sparsity),
+            label=f"retrain/{k}",
+        )
+        rounds.append(state)
+    return tuple(rounds)
+
+
+def prune_train(
+    request: PlanRequest, parts: Parts, hooks: tuple[HookSpec, ...] = ()
+) -> tuple[Stage, ...]:
+    """Prune at initialisation, then train from scratch for the dense and retraining epochs."""
+    masked = prune_step(request, parts, init(request), request.config.sparsity, 1)
+    return (
+        retrain(
+            request,
+            masked,
+            length=request.scratch_epochs,
+            cycle=cycle_of(request, 1, 1, request.config.sparsity),
+            label="scratch",
+            hooks=hooks,
+        ),
+    )
+
+
+def check_wrapped(base: str, place: str, granularity: str | None = None) -> None:
+    """Refuse a base method that does not score, prune and retrain.
+
+    Raises
+    ------
+    ConfigError
+        With the methods that do.
+    """
+    fits = [
+        name
+        for name in METHODS
+        if (parts := METHODS.get(name).parts) is not None
+        and (granularity is None or parts.granularity == granularity)
+    ]
+    METHODS.check(base, place)
+    if base not in fits:
+        raise ConfigError(
+            place, "must score, prune and retrain", base, f"these do: {', '.join(fits)}"
+        )

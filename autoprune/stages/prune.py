@@ -1,0 +1,192 @@
+"""Score, mask, rewind: the stages around the heart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from autoprune.stages.base import RunContext, Stage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autoprune.pruning.masks import MaskSet
+    from autoprune.pruning.view import ModelView
+    from autoprune.stages.state import TrialState
+
+
+@dataclass(frozen=True)
+class Score(Stage):
+    """Rate the weights (or units) of the parent.
+
+    Parameters
+    ----------
+    score : str
+        Score registry name.
+    seed : int
+        Root of the score's own stream and of its scoring batch.
+    label : str
+        Which draw of the stream this is.
+    """
+
+    kind: ClassVar[str] = "score"
+
+    score: str
+    seed: int
+    label: str = "score"
+
+    @property
+    def cheap(self) -> bool:
+        """Whether the score needs no pass over data."""
+        from autoprune.pruning.registry import SCORES
+
+        return SCORES.get(self.score)().cheap
+
+    def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
+        """Gather the signals the score needs, and score."""
+        from autoprune.core.seeds import stream_seed
+        from autoprune.pruning.registry import SCORES
+        from autoprune.stages.support import make_view
+
+        score = SCORES.get(self.score)()
+        seed = stream_seed(self.seed, self.label)
+        groups = context.groups if score.of_units else ()
+        view = make_view(inputs[0], context, seed=seed, needs=score.needs, groups=groups)
+        scores = {f"score/{name}": value for name, value in score(view).items()}
+        return replace(inputs[0], tensors=scores)
+
+
+@dataclass(frozen=True)
+class Mask(Stage):
+    """Turn scores into masks, and zero what they remove.
+
+    Parameters
+    ----------
+    parents : tuple of Stage
+        The weights and the scores.
+    sparsity : float
+        Fraction of the dense prunable weights (or of the dense MACs) to have removed.
+    """
+
+    kind: ClassVar[str] = "mask"
+
+    allocation: str
+    sparsity: float
+    granularity: str = "weight"
+    of: Literal["weights", "macs"] = "weights"
+
+    @property
+    def cheap(self) -> bool:
+        """Copying or ranking weights costs less than a file."""
+        return True
+
+    def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
+        """Apply the heart's three lines to the parents."""
+        from autoprune.stages.state import Structure
+        from autoprune.stages.support import apply_masks, make_view
+
+        state, scored = inputs
+        groups = context.groups if self.granularity != "weight" else ()
+        view = make_view(state, context, seed=0, groups=groups)
+        scores = {n.removeprefix("score/"): v for n, v in scored.tensors.items()}
+        chosen: MaskSet = self._choose(scores, view, context)
+        weights = apply_masks(state.weights, chosen.masks)
+        units = {name: tuple(int(u) for u in keep) for name, keep in chosen.units.items()}
+        return replace(
+            state,
+            weights=weights,
+            masks=chosen.masks,
+            structure=replace(state.structure, units=units) if units else Structure(),
+            tensors={},
+            log={**state.log, "norm_lost": _norm_lost(state.weights, weights)},
+        )
+
+    def _choose(self, scores: dict[str, Tensor], view: ModelView, context: RunContext) -> MaskSet:
+        from autoprune.pruning.keep import keep_masks
+        from autoprune.pruning.registry import ALLOCATIONS, GRANULARITIES
+
+        granularity = GRANULARITIES.get(self.granularity)()
+        allocation = ALLOCATIONS.get(self.allocation)
+
+        def at(sparsity: float) -> MaskSet:
+            return keep_masks(scores, granularity, allocation, sparsity, view)
+
+        if self.of == "weights":
+            return at(self.sparsity)
+        return _nearest_macs(at, self.sparsity, {x.name: x.macs for x in context.task.info.layers})
+
+
+def _nearest_macs(at: Callable[[float], MaskSet], target: float, macs: dict[str, int]) -> MaskSet:
+    """Bisect the weight sparsity whose masks remove the share `target` of the dense MACs."""
+    total = sum(macs.values())
+
+    def removed(masks: MaskSet) -> float:
+        kept = sum(float(masks.masks[n].float().mean()) * m for n, m in macs.items())
+        return 1.0 - kept / total
+
+    low, high = 0.0, 0.9999
+    best = at(target)
+    for _ in range(24):
+        middle = (low + high) / 2
+        masks = at(middle)
+        if abs(removed(masks) - target) < abs(removed(best) - target):
+            best = masks
+        low, high = (middle, high) if removed(masks) < target else (low, middle)
+    return best
+
+
+def _norm_lost(before: dict[str, Tensor], after: dict[str, Tensor]) -> float:
+    """``||w - w*m|| / ||w||`` over all floating-point tensors (card imp: ALLR)."""
+    import math
+
+    lost = total = 0.0
+    for name, value in before.items():
+        if value.is_floating_point():
+            total += float(value.double().square().sum())
+            lost += float((value - after[name]).double().square().sum())
+    return math.sqrt(lost / total) if total > 0 and math.isfinite(total) else 0.0
+
+
+@dataclass(frozen=True)
+class Rewind(Stage):
+    """Give surviving weights the values of a snapshot; masks stay.
+
+    Parameters
+    ----------
+    parents : tuple of Stage
+        The masked state, and the snapshot.
+    """
+
+    kind: ClassVar[str] = "rewind"
+
+    @property
+    def cheap(self) -> bool:
+        """Copying or ranking weights costs less than a file."""
+        return True
+
+    def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
+        """Take the snapshot's weights, with the masks on them."""
+        from autoprune.stages.support import apply_masks
+
+        masked, snapshot = inputs
+        return replace(masked, weights=apply_masks(snapshot.weights, masked.masks))
+
+
+@dataclass(frozen=True)
+class Recalibrate(Stage):
+    """Re-estimate BatchNorm's running statistics on training images; nothing else changes."""
+
+    kind: ClassVar[str] = "recalibrate"
+
+    num_batches: int = 50
+    batch_size: int = 256
+
+    def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
+        """Pass training images through the model in train mode, without gradients."""
+        from autoprune.stages.support import export_weights, load_model
+        from autoprune.training.recipes.bn_recalibration import recalibrate
+
+        model = load_model(inputs[0], context)
+        recalibrate(model, context.task.data.train, self.batch_size, self.num_batches)
+        return replace(inputs[0], weights=export_weights(model))

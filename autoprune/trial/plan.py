@@ -1,0 +1,58 @@
+"""From a job to its plan; torch-free."""
+
+from __future__ import annotations
+
+from autoprune.core.config import parse
+from autoprune.core.errors import ConfigError
+from autoprune.core.records import Job, TaskInfo
+from autoprune.methods.base import METHODS, PlanRequest
+from autoprune.stages.base import Stage
+
+
+def make_plan(job: Job, top_epochs: float, *, pretrained: bool = False) -> tuple[Stage, ...]:
+    """Return the states a job offers, one per round; the last one is the trial's.
+
+    Raises
+    ------
+    ConfigError
+        If `stop_round` asks for more rounds than the trial has.
+    """
+    config = job.config
+    method = METHODS.get(config.method)
+    request = PlanRequest(
+        config=config,
+        params=parse(method.params, config.params, config.method),
+        epochs=job.epochs,
+        top_epochs=top_epochs,
+        seed=job.seed,
+        pretrained=pretrained,
+    )
+    rounds = method.plan(request)
+    if config.stop_round is None:
+        return rounds
+    if config.stop_round > len(rounds):
+        raise ConfigError(
+            "trial.stop_round", f"must be at most {len(rounds)}, its rounds", config.stop_round
+        )
+    return rounds[: config.stop_round]
+
+
+def check_steps(job: Job, info: TaskInfo, place: str = "epochs") -> None:
+    """Refuse a job that is too short for its method, before anything is trained.
+
+    Raises
+    ------
+    ConfigError
+        With the least number of epochs that would do.
+    """
+    method = METHODS.get(job.config.method)
+    batch = job.config.recipe.optimizer_config(job.config.train).batch_size
+    per_epoch = info.steps_per_epoch(batch)
+    least = method.min_steps(parse(method.params, job.config.params, job.config.method))
+    if job.epochs * per_epoch < least:
+        raise ConfigError(
+            place,
+            f"must be at least {-(-least // per_epoch)} for method {job.config.method!r}, which "
+            f"needs {least} steps at {per_epoch} steps an epoch",
+            job.epochs,
+        )

@@ -1,0 +1,69 @@
+"""What a worker is told once: plain JSON, torch-free, so a driver can build it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from autoprune.core.canonical import plain
+from autoprune.core.config import TaskConfig
+from autoprune.stages.base import KeyContext, Numerics
+from autoprune.trial.sources import sources_sha256
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Everything a worker needs besides its jobs.
+
+    Parameters
+    ----------
+    task : TaskConfig
+        With file hashes filled in (`autoprune.data.taskfile.identify`).
+    fingerprint : str
+        Of the data, as the driver saw it; a worker that sees other data refuses.
+    top_epochs : int
+        The top rung.
+    home : str
+        Folder that holds the store.
+    device : str
+        ``"cpu"`` or ``"cuda"``, resolved.
+    threads : int
+        Threads of one job.
+    memory_fraction : float
+        Share of a GPU's memory one job may take, 0 for all of it.
+    measure : tuple of str
+        Further figures each job measures: ``latency_ms``, ``size_bytes``.
+    """
+
+    task: TaskConfig
+    fingerprint: str
+    home: str
+    top_epochs: int = 9
+    device: Literal["cpu", "cuda"] = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    threads: int = 1
+    memory_fraction: float = 0.0
+    measure: tuple[str, ...] = field(default=())
+
+    def numerics(self) -> Numerics:
+        """Return what decides the bits besides the configuration."""
+        return Numerics(self.device, self.dtype, self.threads, version("torch"))
+
+    def key_context(self) -> KeyContext:
+        """Return what every stage key of the study shares."""
+        return KeyContext(
+            self.fingerprint, self.numerics(), sources_sha256(), self.task.task_sha256
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON's own types."""
+        content: dict[str, Any] = plain(self)
+        return content
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> WorkerSettings:
+        """Read what `to_json` wrote."""
+        return TypeAdapter(WorkerSettings).validate_python(value)
