@@ -65,10 +65,12 @@ def inspect_groups(model: nn.Module, example: Tensor) -> GroupReport:
     model : nn.Module
         Left untouched.
     example : Tensor
-        An input batch, any size.
+        An input batch, any size; only its shape and type are read when it is real-valued.
     """
     model = copy.deepcopy(model).cpu().eval()
     example = example.detach().cpu()
+    if example.is_floating_point():  # zeros would hide a wrong coupling
+        example = torch.randn(example.shape, generator=torch_stream(0, "unit groups"))
     _randomise(model)
     names = {id(value): name for name, value in model.named_parameters()}
     found: list[UnitGroup] = []

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from autoprune.core.errors import TaskError
-from autoprune.pruning.compact import BUFFERS, Slot, live_entries, slots
+from autoprune.pruning.compact import BUFFERS, live_entries, slots
 from autoprune.pruning.keep import Allocation, LayerUnits, UnitScores
 from autoprune.pruning.masks import MaskSet, top_k_mask
-from autoprune.pruning.view import ModelView, Scores
+from autoprune.pruning.view import ModelView, Scores, UnitGroup
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class ChannelGranularity:
     def pool(self, scores: Scores, view: ModelView) -> UnitScores:
         """Take one vector per group, and mark dead units with ``-inf``.
 
+        Scores of single weights are summed over those a unit is made of.
+
         Raises
         ------
         TaskError
@@ -44,16 +46,7 @@ class ChannelGranularity:
                 "must have channels or neurons that can be removed",
                 remedy="use a method that removes single weights",
             )
-        places = slots(view.groups)
-        return {
-            group.name: _layer_units(
-                group.num_units,
-                [place for place in places if place.group == group.name],
-                scores[group.name],
-                view,
-            )
-            for group in view.groups
-        }
+        return {group.name: _layer_units(group, scores, view) for group in view.groups}
 
     def kept_count(
         self, units: UnitScores, sparsity: float, allocation: Allocation, view: ModelView
@@ -61,8 +54,8 @@ class ChannelGranularity:
         """Return the number of units to keep in all, found by bisection.
 
         A prunable weight is kept if the units on both of its sides are; the sparsity counts all
-        prunable weights, also of layers that no unit owns. Beyond `reachable` the least number
-        is returned.
+        prunable weights, also of layers that no unit owns. Beyond `reachable` every group keeps
+        its least.
         """
         meter = _Meter(view)
         target = (1.0 - sparsity) * meter.total
@@ -70,7 +63,7 @@ class ChannelGranularity:
         def kept(count: int) -> float:
             return meter(self._flags(units, allocation(units, count)))
 
-        low, high = len(units), sum(_num_alive(layer) for layer in units.values())
+        low, high = 0, sum(_num_alive(layer) for layer in units.values())
         if kept(low) >= target:
             return low
         while high - low > 1:
@@ -112,27 +105,39 @@ def _num_alive(layer: LayerUnits) -> int:
     return int((layer.scores > -torch.inf).sum())
 
 
-def _layer_units(num_units: int, places: list[Slot], scores: Tensor, view: ModelView) -> LayerUnits:
+def _layer_units(group: UnitGroup, scores: Scores, view: ModelView) -> LayerUnits:
     """Gather what an allocation wants to know of one group."""
-    squares = torch.zeros(num_units, dtype=torch.float64)
-    alive = torch.zeros(num_units, dtype=torch.bool)
+    summed = torch.zeros(group.num_units, dtype=torch.float64)
+    squares = torch.zeros(group.num_units, dtype=torch.float64)
+    alive = torch.zeros(group.num_units, dtype=torch.bool)
     per_unit = 0
-    for place in places:
+    for place in slots([group]):
         if place.name not in view.weights:
             continue
-        owner, owned = place.owner, place.owner >= 0
-        mask = view.masks[place.name].cpu().movedim(place.dim, 0).flatten(1)
-        per_unit += int(owned.sum()) // num_units * mask.shape[1]
+        owned = place.owner >= 0
+        owner = place.owner[owned]
+        mask = _rows(view.masks[place.name], place.dim)[owned]
+        per_unit += len(owner) // group.num_units * mask.shape[1]
         if place.role == "out":
-            weight = view.weights[place.name].cpu().double().movedim(place.dim, 0).flatten(1)
-            squares.index_add_(0, owner[owned], (weight * mask).square().sum(1)[owned])
-            alive[owner[owned & mask.any(1)]] = True
+            weight = _rows(view.weights[place.name], place.dim)[owned].double()
+            squares.index_add_(0, owner, (weight * mask).square().sum(1))
+            alive[owner[mask.any(1)]] = True
+            if scores[group.name].dim() > 1:
+                score = _rows(scores[place.name], place.dim)[owned].double()
+                summed.index_add_(0, owner, torch.where(mask, score, 0).sum(1))
+    own = scores[group.name]
+    pooled = summed.to(own.dtype) if own.dim() > 1 else own.cpu()
     return LayerUnits(
-        scores=torch.where(alive, scores.cpu(), -torch.inf),
-        magnitudes=squares.sqrt().to(scores.dtype),
-        shape=tuple(view.weights[places[0].group].shape),
+        scores=torch.where(alive, pooled, -torch.inf),
+        magnitudes=squares.sqrt().to(own.dtype),
+        shape=tuple(view.weights[group.name].shape),
         weights_per_unit=per_unit,
     )
+
+
+def _rows(tensor: Tensor, dim: int) -> Tensor:
+    """Return a tensor as a matrix with one row per entry along a dimension."""
+    return tensor.cpu().movedim(dim, 0).flatten(1)
 
 
 class _Meter:

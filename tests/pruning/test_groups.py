@@ -1,0 +1,159 @@
+"""Which units are found, and which are left alone."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from autoprune.pruning.groups import find_groups, inspect_groups
+from autoprune.testing.nets import settle, tiny_conv, tiny_mlp, tiny_resnet
+
+
+def members(group):
+    return {(m.name, m.dim, m.role) for m in group.members}
+
+
+def test_every_hidden_layer_of_an_mlp_and_never_its_classes():
+    groups = find_groups(tiny_mlp(), torch.zeros(2, 6))
+    assert [(g.name, g.num_units) for g in groups] == [("0.weight", 5), ("2.weight", 4)]
+    assert members(groups[0]) == {
+        ("0.weight", 0, "out"),
+        ("0.bias", 0, "out"),
+        ("2.weight", 1, "in"),
+    }
+
+
+def test_a_flattened_channel_owns_all_its_positions_and_its_batch_norm():
+    groups = {g.name: g for g in find_groups(tiny_conv(), torch.zeros(2, 1, 6, 6))}
+    assert list(groups) == ["0.weight", "4.weight", "7.weight"]
+    norm = {("1.weight", 0, "out"), ("1.bias", 0, "out")}
+    statistics = {("1.running_mean", 0, "out"), ("1.running_var", 0, "out")}
+    assert members(groups["0.weight"]) == {
+        ("0.weight", 0, "out"),
+        ("4.weight", 1, "in"),
+        *norm,
+        *statistics,
+    }
+    reader = next(m for m in groups["4.weight"].members if m.role == "in")
+    assert reader.size == 24
+    # Channel c of a map of 2 x 2 lies at 4 c ... 4 c + 3 of the flattened vector.
+    assert reader.index == tuple(tuple(range(4 * c, 4 * c + 4)) for c in range(6))
+
+
+def test_padded_shortcuts_leave_only_the_inner_convolutions():
+    report = inspect_groups(tiny_resnet(), torch.zeros(2, 3, 8, 8))
+    assert [g.name for g in report.groups] == ["3.conv1.weight", "4.conv1.weight", "5.conv1.weight"]
+    assert report.left_out["8.weight"] == "they are outputs of the model"
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, 1, 1)
+        self.depthwise = nn.Conv2d(4, 4, 3, 1, 1, groups=4)
+        self.point = nn.Conv2d(4, 4, 1)
+        self.grouped = nn.Conv2d(4, 6, 1, groups=2)
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = x + self.point(self.depthwise(x).relu())
+        return self.head(self.grouped(x).mean((2, 3)))
+
+
+def test_grouped_convolutions_bar_what_they_touch():
+    report = inspect_groups(settle(Residual()), torch.zeros(2, 3, 5, 5))
+    assert report.groups == ()
+    assert "grouped (Conv2d)" in report.left_out["grouped.weight"]
+
+
+class DepthwiseConcat(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 1)
+        self.b = nn.Conv2d(3, 5, 1)
+        self.norm = nn.BatchNorm2d(9)
+        self.c = nn.Conv2d(9, 6, 1)
+        self.depthwise = nn.Conv2d(6, 6, 3, groups=6)
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = self.norm(torch.cat([self.a(x), self.b(x)], 1)).relu()
+        return self.head(self.depthwise(self.c(x).relu()).mean((2, 3)))
+
+
+def test_concatenation_shifts_indices_and_depthwise_follows():
+    groups = {g.name: g for g in find_groups(settle(DepthwiseConcat()), torch.zeros(2, 3, 5, 5))}
+    assert list(groups) == ["a.weight", "b.weight", "c.weight"]
+    reader = next(m for m in groups["b.weight"].members if m.role == "in")
+    assert (reader.name, reader.size) == ("c.weight", 9)
+    assert reader.index == ((4,), (5,), (6,), (7,), (8,))
+    assert ("depthwise.weight", 0, "out") in members(groups["c.weight"])
+
+
+class Mirrored(nn.Module):
+    """Reverses its channels where no tracer sees it: removal by index would be wrong."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 1)
+        self.b = nn.Conv2d(4, 5, 1)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.head(self.b(self.a(x).relu().flip(1)).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("fill", [0.0, 1.0])
+def test_a_coupling_that_is_traced_wrongly_is_dropped_and_the_rest_kept(fill):
+    report = inspect_groups(settle(Mirrored()), torch.full((2, 3, 5, 5), fill))
+    assert [g.name for g in report.groups] == ["b.weight"]
+    assert "differs from the masked model" in report.left_out["a.weight"]
+
+
+def test_zero_initialised_norms_do_not_hide_a_coupling():
+    model = tiny_resnet()
+    for name, value in model.named_parameters():
+        if "bn2" in name:
+            nn.init.zeros_(value)
+    assert len(find_groups(model, torch.zeros(2, 3, 8, 8))) == 3
+
+
+def test_frozen_layers_are_found_and_the_model_is_untouched():
+    model = tiny_conv().requires_grad_(False).train()
+    before = copy.deepcopy(model.state_dict())
+    state = torch.get_rng_state()
+    assert len(find_groups(model, torch.zeros(2, 1, 6, 6))) == 3
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+    assert not any(p.requires_grad or p.grad is not None for p in model.parameters())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_model_that_cannot_be_traced_has_no_units(caplog):
+    import torchvision
+
+    model = torchvision.models.shufflenet_v2_x0_5(weights=None, num_classes=4)
+    assert find_groups(model, torch.zeros(2, 3, 32, 32)) == ()
+    assert "cannot be traced" in caplog.text
+
+
+def test_models_of_torchvision_and_timm():
+    import timm
+    import torchvision
+
+    image = torch.zeros(2, 3, 32, 32)
+    resnet = torchvision.models.resnet18(weights=None, num_classes=4)
+    # Four stages: two inner convolutions each, and one group per residual stream.
+    assert len(find_groups(resnet, image)) == 12
+    mobile = torchvision.models.mobilenet_v2(weights=None, num_classes=4)
+    # 16 expanded widths, 7 residual streams, the stem and the last convolution.
+    assert len(find_groups(mobile, image)) == 25
+    vit = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, patch_size=16, depth=2, num_classes=4
+    )
+    names = [g.name for g in find_groups(vit, image)]
+    assert names == ["blocks.0.mlp.fc1.weight", "blocks.1.mlp.fc1.weight"]
