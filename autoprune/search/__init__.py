@@ -1,0 +1,1 @@
+"""The engine, its strategies, the journal and what is made of it."""

@@ -224,14 +224,20 @@ class Space:
         """Return the proposal's method."""
         return METHODS.get(str(flat["method"]))
 
-    def middle(self) -> Flat:
-        """Return the plainest proposal: first choices, and the middle of every range."""
-        flat: Flat = {"method": self.methods[0], "lr": self.schedules[self.methods[0]][0]}
+    def middle(self, method: str | None = None) -> Flat:
+        """Return a method's plainest proposal: first choices, and the middle of every range."""
+        name = method or self.methods[0]
+        flat: Flat = {"method": name, "lr": self.schedules[name][0]}
         for dimension in self.dimensions:
             if dimension.path not in flat and self.active(dimension, flat):
                 first = isinstance(dimension, Choice)
                 flat[dimension.path] = dimension.grid()[0 if first else len(dimension.grid()) // 2]
         return flat
+
+    def plainest(self, method: str) -> TrialConfig:
+        """Return a method's plainest trial, at the least target it can be asked for."""
+        flat = self.middle(method)
+        return self.config(flat, max(self.reaches(flat)[0], self.targets.low))
 
     def base_train(self) -> TrainConfig:
         """Return the dense run of the baselines: the fixed one, or the middle of its ranges."""

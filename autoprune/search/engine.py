@@ -1,0 +1,283 @@
+"""The engine: what to run next. It decides and remembers, and never runs anything.
+
+Its state is a replay of the journal, and a decision depends on the journal, the study's seed and
+the number of jobs issued only; so a resumed study goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+from autoprune.core.errors import AutoPruneError, ConfigError
+from autoprune.core.records import Job, JobResult, TaskInfo
+from autoprune.search import confirm
+from autoprune.search.budget import parse_budget
+from autoprune.search.front import front, points
+from autoprune.search.journal import Event, Journal
+from autoprune.search.plans import Planner
+from autoprune.search.sampler import make_sampler
+from autoprune.search.state import Record, State
+from autoprune.search.strategies import View, get_strategy
+from autoprune.space import Space
+from autoprune.stages.base import KeyContext
+
+NUM_FAILURES = 5
+
+_LOG = logging.getLogger(__name__)
+
+
+class Signal(Enum):
+    """The answers of `Engine.next` that are no job."""
+
+    WAIT = "wait"
+    DONE = "done"
+
+
+WAIT, DONE = Signal.WAIT, Signal.DONE
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How to search; part of a study's identity.
+
+    Parameters
+    ----------
+    budget : str
+        See `parse_budget`.
+    strategy : str
+        ``contextual``, ``moasha`` or ``full``.
+    sampler : str
+        ``forest``, ``tpe``, ``random`` or ``grid``.
+    confirm_seeds : int
+        Fresh seeds per finalist, >= 1.
+    device : str
+        ``cpu`` or ``cuda``, resolved: bits differ between them.
+    """
+
+    budget: str = "100"
+    strategy: str = "contextual"
+    sampler: str = "forest"
+    confirm_seeds: int = 3
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        parse_budget(self.budget)
+        get_strategy(self.strategy)
+        make_sampler(self.sampler)
+        if self.confirm_seeds < 1:
+            raise ConfigError("--confirm-seeds", "must be at least 1", self.confirm_seeds)
+
+
+class Engine:
+    """Hands out jobs and takes in results.
+
+    Parameters
+    ----------
+    space : Space
+        What may be tried.
+    info : TaskInfo
+        The task.
+    journal : Journal
+        Starts with the study's header; everything after it is replayed.
+    context : KeyContext
+        What every stage key of the study shares.
+    seed : int
+        The study's seed, which is the search's replicate too.
+    options : SearchOptions
+        How to search.
+
+    Raises
+    ------
+    ConfigError
+        If a method needs more steps than the top rung has.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        info: TaskInfo,
+        journal: Journal,
+        *,
+        context: KeyContext,
+        seed: int = 0,
+        options: SearchOptions | None = None,
+    ) -> None:
+        self.space, self.info, self.journal, self.seed = space, info, journal, seed
+        self.options = options or SearchOptions()
+        self.budget = parse_budget(self.options.budget)
+        self.planner = Planner(context, info, space.rungs)
+        self._propose = get_strategy(self.options.strategy)
+        self.state = State([])
+        self.view = View(
+            space, seed, make_sampler(self.options.sampler), self.budget, self.planner, self.state
+        )
+        check_fits(space, self.planner)
+        for event in journal.events:
+            self._apply(event)
+        self._again = self.state.pending
+        self._waited_at = -1
+
+    def next(self) -> Job | Signal:
+        """Return the next job, `WAIT` while only a result can tell more, or `DONE`.
+
+        Jobs that were out when an earlier session ended come first, unchanged.
+        """
+        if self._again:
+            return self._again.pop(0)
+        if self.state.status in ("complete", "failed"):
+            return DONE
+        if self._waited_at == self.state.num_events:
+            return WAIT
+        answer = self._decide()
+        self._waited_at = self.state.num_events if answer is WAIT else -1
+        return answer
+
+    def record(self, result: JobResult) -> None:
+        """Take in a result.
+
+        Raises
+        ------
+        AutoPruneError
+            If the job is not out: every job is recorded once.
+        StudyError
+            If the journal cannot be written.
+        """
+        if result.job not in self.state.jobs or result.job in self.state.finished:
+            raise AutoPruneError(f"job {result.job} is not out, so it cannot have a result")
+        self._write({"event": "result", "result": result.to_json()})
+
+    def stop(self) -> None:
+        """Note that the study was interrupted; a resumed one goes on from here."""
+        if self.state.status == "running":
+            self._write({"event": "end", "status": "stopped"})
+
+    def _write(self, event: Event) -> None:
+        self._apply(self.journal.append(event))
+
+    def _apply(self, event: Event) -> None:
+        self.state.apply(event)
+        if event["event"] == "job":
+            self.planner.issued(self.state.jobs[event["job"]["number"]])
+        elif event["event"] == "result":
+            self.planner.finished(self.state.records[-1])
+
+    def _decide(self) -> Job | Signal:
+        if self._hopeless:
+            return self._end("failed")
+        if not self._search_is_over:
+            job = self._propose(self.view)
+            if job is not None:
+                return self._issue(job)
+            if not self.state.pending:
+                _LOG.warning("the space holds nothing further to try; confirming what there is")
+        if self.state.confirm is None:
+            if self.state.pending:
+                return WAIT
+            if all(record.result.status == "failed" for record in self.state.searched):
+                return self._end("failed")
+            self._choose_finalists()
+        return self._confirm()
+
+    def _end(self, status: str) -> Signal:
+        if self.state.pending:
+            return WAIT
+        self._write({"event": "end", "status": status})
+        return DONE
+
+    def _issue(self, job: Job) -> Job:
+        self._write({"event": "job", "job": job.to_json()})
+        return job
+
+    @property
+    def _hopeless(self) -> bool:
+        """Whether the first five jobs all failed: a broken task, not a bad configuration."""
+        first = self.state.records[:NUM_FAILURES]
+        return len(first) == NUM_FAILURES and all(r.result.status == "failed" for r in first)
+
+    @property
+    def _search_is_over(self) -> bool:
+        """Whether the search's part of the budget is spent or promised to jobs that are out."""
+        if self.state.confirm is not None:
+            return True
+        if self.budget.unit == "jobs":
+            spent = float(len(self.state.search_jobs))
+        elif self.budget.unit == "epochs":
+            spent = self.state.epochs_trained + self.planner.epochs_out
+        else:
+            spent = self.state.time_s
+        return spent >= self.budget.for_search
+
+    def _choose_finalists(self) -> None:
+        """Write down who is confirmed, and against which baselines."""
+        found = front(points(self.state.searched, self.space.objectives, self.info))
+        seeds = confirm.confirm_seeds(self.seed, self.options.confirm_seeds)
+        wanted = confirm.groups(confirm.finalists(found), confirm.baselines(self.space), seeds)
+        if self.budget.unit != "jobs":
+            wanted = confirm.affordable(wanted, self._cost_once(), self._epochs_left)
+        self._write(confirm.event(wanted, self.space.top))
+
+    def _cost_once(self) -> confirm.Cost:
+        """Return what a planned job adds in epochs, stages of jobs asked for before being free."""
+        known = set(self.planner.computed)
+
+        def cost(planned: confirm.Planned) -> float:
+            stages = self.planner.stages(planned.job(0, self.space.top))
+            fresh = {key: epochs for key, epochs in stages.items() if key not in known}
+            known.update(fresh)
+            return sum(fresh.values())
+
+        return cost
+
+    @property
+    def _epochs_left(self) -> float:
+        """Epochs that the rest of an epoch or time budget pays for, at the speed so far."""
+        spent = self.state.epochs_trained
+        if self.budget.unit == "epochs":
+            return self.budget.amount - spent
+        return (self.budget.amount - self.state.time_s) * spent / max(self.state.time_s, 1e-9)
+
+    @cached_property
+    def _queue(self) -> list[confirm.Planned]:
+        """The jobs after the search, in order (read once `confirm` is journaled)."""
+        return confirm.queue(self.state.confirm or {})
+
+    def _confirm(self) -> Job | Signal:
+        """Issue the next job of the confirmation that need not wait."""
+        done = {(j.trial, j.seed, j.tag) for j in self.state.jobs.values() if j.test}
+        left = [p for p in self._queue if (p.config.trial_id, p.seed, p.tag) not in done]
+        if not left:
+            return self._end("complete")
+        for planned in left:
+            job = planned.job(len(self.state.jobs), self.space.top)
+            if not self.planner.blocked(job):
+                if not self.state.test_read:
+                    self._write({"event": "test"})
+                return self._issue(job)
+        return WAIT
+
+
+def check_fits(space: Space, planner: Planner) -> None:
+    """Refuse a space in which a method needs more steps than the top rung has.
+
+    Raises
+    ------
+    ConfigError
+        With the method.
+    """
+    for name in space.methods:
+        least = space.plainest(name)
+        if planner.lowest_rung(least) is None:
+            raise ConfigError(
+                f"{space.name}: method.{name}",
+                "needs more training steps than the top rung has",
+                f"{space.top} epochs",
+                "raise fidelity.epochs, or lower train.batch_size",
+            )
+
+
+def failure(records: list[Record]) -> str:
+    """Return the first error's text, empty when nothing failed."""
+    return next((r.result.error for r in records if r.result.status == "failed"), "")

@@ -1,0 +1,117 @@
+"""Tune's side of the executor; importing this imports Ray.
+
+Tune pickles searchers and callbacks to restore them; ours keep nothing, the journal being the
+only truth.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+from ray.tune.search import Searcher
+
+from autoprune.core.errors import AutoPruneError
+from autoprune.core.records import Job, JobResult
+from autoprune.search.executors.ray_worker import failed_result
+
+if TYPE_CHECKING:
+    from autoprune.search.executors.ray import Asked
+
+_LOG = logging.getLogger(__name__)
+
+
+class Stop(BaseException):
+    """Leaves Tune's loop past its handlers, which would retry a trial or wait for the actors."""
+
+
+class Watch(tune.Callback):  # type: ignore[misc] # ray is untyped
+    """Ends the search between two steps of Tune: after Ctrl-C, or when it cannot go on."""
+
+    def __init__(self, interrupted: threading.Event, searcher: EngineSearcher) -> None:
+        self._interrupted, self._searcher = interrupted, searcher
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Raise `Stop` if there is a reason to."""
+        if self._interrupted.is_set():
+            raise Stop from KeyboardInterrupt()
+        if self._searcher.failure is not None:
+            raise Stop from self._searcher.failure
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tell of a lost process."""
+        number = json.loads(trial.config["job"])["number"]
+        _LOG.warning("job %d lost its worker process and is started again", number)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class EngineSearcher(Searcher):  # type: ignore[misc] # ray is untyped
+    """Hands out the engine's jobs and records their results, each once.
+
+    Parameters
+    ----------
+    engine : Asked
+        Asked from Tune's event loop, so its answers must be quick.
+    max_failures : int
+        How often Tune starts a job again whose process died.
+    """
+
+    def __init__(self, engine: Asked, max_failures: int) -> None:
+        super().__init__()
+        self.failure: Exception | None = None
+        self._engine, self._max_failures = engine, max_failures
+        self._out: dict[str, dict[str, Any]] = {}
+        self._waits = False
+
+    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        """Return a job as a Tune configuration, None to wait, or ``FINISHED``."""
+        # Until something is recorded the engine's answer stays the same: it is not asked.
+        if self._waits or self.failure is not None:
+            return None
+        job = self._engine.next()
+        if isinstance(job, Job):
+            self._out[trial_id] = job.to_json()
+            return {"job": json.dumps(self._out[trial_id])}
+        self._waits = bool(self._out)
+        return None if self._waits else str(Searcher.FINISHED)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Record a finished job, or one whose process died once too often."""
+        job = self._out.pop(trial_id)
+        self._waits = False
+        try:
+            self._record(job, None if error else result)
+        except Exception as failure:  # noqa: BLE001 - Tune would swallow it; `Watch` raises it
+            self.failure = failure
+
+    def _record(self, job: dict[str, Any], result: dict[str, Any] | None) -> None:
+        if result is None:
+            text = f"its worker process died {self._max_failures + 1} times"
+            self._engine.record(failed_result(job, text))
+        elif "refusal" in result:
+            refusal: AutoPruneError = result["refusal"]
+            raise refusal
+        else:
+            self._engine.record(JobResult.from_json(json.loads(result["result"])))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keep nothing."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Keep nothing."""
+
+    def restore_from_dir(self, checkpoint_dir: str) -> None:
+        """Restore nothing."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}

@@ -1,0 +1,199 @@
+"""What a strategy sees of a study, and how it turns a wish into a job that may be issued."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+
+import numpy as np
+
+from autoprune.core.config import TrialConfig
+from autoprune.core.errors import BadInput
+from autoprune.core.records import Job, Purpose
+from autoprune.core.seeds import numpy_stream
+from autoprune.methods.base import METHODS
+from autoprune.search import targets
+from autoprune.search.budget import Budget
+from autoprune.search.plans import Planner
+from autoprune.search.sampler import Observation, Question, Sampler, log_error
+from autoprune.search.state import Record, State
+from autoprune.space import Space
+from autoprune.space.dimensions import Flat
+
+NUM_LOOKED_AT = 400
+NUM_PLANNED = 40
+FAILED_LOSS = 0.0  # log of error 1
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a strategy would like to run next.
+
+    Parameters
+    ----------
+    purpose : str
+        ``explore`` or ``lift``.
+    target : float
+        Sparsity; moved into what a method reaches when no proposal reaches it.
+    methods : tuple of str
+        Candidates.
+    top : bool
+        At the top rung; else at the lowest that is valid for the method.
+    factor : float
+        See `Question.factor`.
+    sampler : Sampler or None
+        Replaces the study's.
+    """
+
+    purpose: Purpose
+    target: float
+    methods: tuple[str, ...]
+    top: bool = False
+    factor: float = 1.0
+    sampler: Sampler | None = None
+
+
+class View:
+    """A study as a strategy sees it: a pure function of the journal, the seed and the space.
+
+    Parameters
+    ----------
+    space, seed, sampler, budget, planner, state
+        The parts of the engine; none is edited here.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int,
+        sampler: Sampler,
+        budget: Budget,
+        planner: Planner,
+        state: State,
+    ) -> None:
+        self.space, self.seed, self.sampler, self.budget = space, seed, sampler, budget
+        self.planner, self.state = planner, state
+        self._seen: list[Observation] = []
+        self._taken = 0
+
+    @property
+    def seen(self) -> list[Observation]:
+        """Every finished search job as the samplers see it, in the order they finished."""
+        records = self.state.records
+        for record in records[self._taken :]:
+            if record.job.purpose in ("explore", "lift"):
+                self._seen.append(self._observe(record))
+        self._taken = len(records)
+        return self._seen
+
+    def issued(self, purpose: Purpose | None = None) -> list[Job]:
+        """Return the search jobs issued so far, for one purpose or both."""
+        return [j for j in self.state.search_jobs if purpose is None or j.purpose == purpose]
+
+    def target(self, index: int) -> float:
+        """Return a sparsity of the target sequence."""
+        return targets.target(index, self.space.targets)
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """The space's methods, the strata taking turns."""
+        queues = [list(names) for names in self.strata.values()]
+        longest = max(map(len, queues))
+        return tuple(q[i] for i in range(longest) for q in queues if i < len(q))
+
+    @cached_property
+    def strata(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        """Methods by kind and start."""
+        found: dict[tuple[str, str], tuple[str, ...]] = {}
+        for name in self.space.methods:
+            method = METHODS.get(name)
+            key = (method.kind, method.start)
+            found[key] = (*found.get(key, ()), name)
+        return found
+
+    def job(self, wish: Wish) -> Job | None:
+        """Return the best proposal for a wish that may be issued now, if there is one.
+
+        A proposal is passed over when its method refuses the target, needs more steps than the
+        top rung has, was issued before, or waits for a stage that another job is computing.
+        """
+        rng = numpy_stream(self.seed, "proposal", len(self.state.jobs), wish.purpose)
+        question = Question(
+            self.space,
+            self.seen,
+            math.log10(1.0 - wish.target),
+            wish.methods,
+            wish.factor,
+            rng,
+            self.seed,
+        )
+        sampler = wish.sampler or self.sampler
+        flats = list(islice(sampler(question), NUM_LOOKED_AT))
+        return self._first(flats, wish, self._reaching) or self._first(flats, wish, self._moved)
+
+    def again(self, config: TrialConfig, epochs: int, purpose: Purpose) -> Job | None:
+        """Return a trial at another rung, unless it was issued there or has to wait."""
+        job = Job(len(self.state.jobs), config, epochs, self.seed, purpose)
+        known = (job.trial, job.epochs) in self.state.tried
+        return None if known or self.planner.blocked(job) else job
+
+    def _first(
+        self, flats: Sequence[Flat], wish: Wish, aim: Callable[[Flat, float], float | None]
+    ) -> Job | None:
+        planned = 0
+        for flat in flats:
+            sparsity = aim(flat, wish.target)
+            config = None if sparsity is None else self._config(flat, sparsity)
+            epochs = None if config is None else self.planner.lowest_rung(config)
+            if config is None or epochs is None:
+                continue
+            rung = self.space.top if wish.top else epochs
+            if job := self.again(config, rung, wish.purpose):
+                return job
+            planned += 1
+            if planned == NUM_PLANNED:
+                break
+        return None
+
+    def _reaching(self, flat: Flat, target: float) -> float | None:
+        low, high = self.space.reaches(flat)
+        return target if low <= target <= high else None
+
+    def _moved(self, flat: Flat, target: float) -> float | None:
+        low, high = self.space.reaches(flat)
+        if low <= target <= high or max(low, self.space.targets.low) > min(
+            high, self.space.targets.high
+        ):
+            return None
+        return targets.within(target, self.space.targets, low, high)
+
+    def _config(self, flat: Flat, sparsity: float) -> TrialConfig | None:
+        """Build a trial, or nothing where the method refuses this combination."""
+        try:
+            config = self.space.config(flat, sparsity)
+            self.planner.stages(Job(0, config, self.space.top, self.seed, "explore"))
+        except BadInput:
+            return None  # not a fault: constraints between parameters carve up the space
+        return config
+
+    def _observe(self, record: Record) -> Observation:
+        config, metrics = record.job.config, record.result.metrics
+        loss = FAILED_LOSS
+        if record.result.status != "failed":
+            num_val = self.planner.info.num_val
+            loss = log_error(metrics["val_accuracy"], metrics["val_loss"], num_val)
+        flat = self.space.flatten(config)
+        row = tuple(self.space.encode(flat))
+        return Observation(flat, row, math.log10(1.0 - config.sparsity), record.job.epochs, loss)
+
+
+Strategy = Callable[[View], Job | None]
+
+
+def share_of_epochs(jobs: Sequence[Job], others: Sequence[Job]) -> float:
+    """Return the share of retraining epochs that `jobs` took, 0 when none were spent."""
+    mine, theirs = (float(np.sum([j.epochs for j in group])) for group in (jobs, others))
+    return mine / (mine + theirs) if mine + theirs else 0.0

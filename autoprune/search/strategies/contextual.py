@@ -1,0 +1,99 @@
+"""Explore low, lift high.
+
+*Explore* jobs run at the lowest rung that is valid for their method, first at random, then where
+the surrogate's lower confidence bound is least; they take about a third of the retraining epochs.
+*Lift* jobs run at the top rung, on a fresh pass of the target sequence, with the configuration
+predicted best there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from autoprune.core.records import Job
+from autoprune.search.sampler import uniform
+from autoprune.search.strategies.base import View, Wish, share_of_epochs
+
+EXPLORE_SHARE = 1 / 3
+EXPLORE_FACTOR = 1.0
+LIFT_FACTOR = 0.3
+RANDOM_PER_METHOD = 2
+UNITS_SHARE = 1 / 3
+
+
+def propose(view: View) -> Job | None:
+    """Return the next job, or nothing while every candidate waits for a stage in flight."""
+    steps = (_lift, _explore) if lift_is_due(view) else (_explore, _lift)
+    return steps[0](view) or steps[1](view)
+
+
+def num_random(view: View) -> int:
+    """Return how many jobs are random at first: two per method, at most a third of the budget."""
+    wanted = RANDOM_PER_METHOD * len(view.space.methods)
+    if view.budget.unit != "jobs":
+        return wanted
+    return min(wanted, math.ceil(view.budget.amount / 3))
+
+
+def lift_is_due(view: View) -> bool:
+    """Whether exploring has had its share of the epochs."""
+    explored, lifted = view.issued("explore"), view.issued("lift")
+    if len(explored) < num_random(view) or not view.seen:
+        return False
+    return share_of_epochs(explored, lifted) > EXPLORE_SHARE
+
+
+def _lift(view: View) -> Job | None:
+    if not view.seen:
+        return None
+    target = view.target(len(view.issued("lift")))
+    return view.job(Wish("lift", target, view.space.methods, top=True, factor=LIFT_FACTOR))
+
+
+def _explore(view: View) -> Job | None:
+    explored = view.issued("explore")
+    target = view.target(len(explored))
+    if len(explored) < num_random(view):
+        return random_job(view, "explore", target, top=False)
+    for methods in strata_by_need(view, explored):
+        if job := view.job(Wish("explore", target, methods, factor=EXPLORE_FACTOR)):
+            return job
+    return None
+
+
+def random_job(view: View, purpose: str, target: float, *, top: bool) -> Job | None:
+    """Return a random job of the method that had the fewest, if one of them may start."""
+    counts = Counter(job.config.method for job in view.issued())
+    for method in sorted(view.methods, key=lambda name: counts[name]):
+        wish = Wish(purpose, target, (method,), top, sampler=uniform)  # type: ignore[arg-type] # a literal from two callers
+        if job := view.job(wish):
+            return job
+    return None
+
+
+def strata_by_need(view: View, explored: list[Job]) -> list[tuple[str, ...]]:
+    """Return the methods of each stratum, those first that lag farthest behind their share."""
+    counts = Counter(job.config.method for job in explored)
+    shares = stratum_shares(view)
+
+    def lag(key: tuple[str, str]) -> float:
+        done = sum(counts[name] for name in view.strata[key])
+        return shares[key] * (len(explored) + 1) - done
+
+    return [view.strata[key] for key in sorted(view.strata, key=lag, reverse=True)]
+
+
+def stratum_shares(view: View) -> dict[tuple[str, str], float]:
+    """Return each stratum's share of exploring: a third to units, the rest by number of methods."""
+    sizes = {key: len(names) for key, names in view.strata.items()}
+    units = sum(size for (kind, _), size in sizes.items() if kind == "units")
+    others = sum(sizes.values()) - units
+    if not units or not others:
+        return {key: size / (units + others) for key, size in sizes.items()}
+    return {
+        (kind, start): UNITS_SHARE * size / units
+        if kind == "units"
+        else (1 - UNITS_SHARE) * size / others
+        for (kind, start), size in sizes.items()
+    }
