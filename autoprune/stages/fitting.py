@@ -85,7 +85,7 @@ def _build_loop(stage: Train, inputs: Sequence[TrialState], context: RunContext)
 
 
 def _hooks(stage: Train, context: RunContext) -> list[Hook]:
-    hooks = build_hooks(stage.recipe, seed=stage.seed, num_classes=context.task.info.num_classes)
+    hooks = build_hooks(stage.recipe, seed=stage.seed)
     hooks += stage.hook_objects()
     if stage.mask_mode == "hard":
         hooks.append(HardMasks())

@@ -57,7 +57,7 @@ def fill(
     # The sum is piecewise linear in the level; its kinks are where a layer meets a bound.
     bounds = (*zip(caps, weights, strict=True), *zip(floors, weights, strict=True))
     kinks = sorted({Fraction(bound) / weight for bound, weight in bounds} | {Fraction(0)})
-    upper = bisect_left(kinks, kept, key=lambda level: sum(targets(level)))
+    upper = bisect_left(kinks, Fraction(kept), key=lambda level: sum(targets(level), Fraction(0)))
     high = targets(kinks[upper])
     low = targets(kinks[max(upper - 1, 0)])
     rise = sum(high) - sum(low)

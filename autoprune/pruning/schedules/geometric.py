@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def sparsity_at(progress: float, target: float) -> float:
     """Return ``1 - (1 - target) ** progress``.
@@ -30,4 +32,5 @@ def sparsity_at(progress: float, target: float) -> float:
     """
     if progress == 1:
         return target
-    return min(1 - (1 - target) ** progress, target)
+    # Rounding could lift it above the target just before the end.
+    return min(1 - math.pow(1 - target, progress), target)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
-from autoprune.core.config import STRICT, Positive, Share
+from autoprune.core.config import STRICT, Positive
 from autoprune.training.lr.base import CycleInfo
-from autoprune.training.lr.profile import ramp_and_drops
+from autoprune.training.lr.profile import RampAndDrops
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class FixedPeak:
+class FixedPeak(RampAndDrops):
     """Ramps up to `peak` in every cycle alike, then drops twice; the Oracle's building block.
 
     Parameters
@@ -32,19 +31,10 @@ class FixedPeak:
     """
 
     peak: Positive = 0.1
-    warmup: Share = 0.0875
-    first: Share = 0.5
-    second: Share = 0.75
 
     reference: ClassVar[str] = "Liu et al., TMLR 2023, arXiv 2212.06144"
     space: ClassVar[dict[str, Any]] = {"peak": {"low": 0.01, "high": 0.3, "log": True}}
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.first > self.second:
-            raise ValueError("first must be <= second")
-        return self
-
     def __call__(self, progress: float, cycle: CycleInfo) -> float:
         """Return the learning rate."""
-        return self.peak * ramp_and_drops(progress, self.warmup, self.first, self.second)
+        return self.peak * self.factor(progress)

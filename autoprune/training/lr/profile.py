@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Self
+
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
+
+from autoprune.core.config import STRICT, Share
 
 
 def warmup_factor(progress: float, warmup: float) -> float:
@@ -20,19 +26,36 @@ def after_warmup(progress: float, warmup: float) -> float:
     return max(0.0, (progress - warmup) / (1 - warmup))
 
 
-def ramp_and_drops(progress: float, warmup: float, first: float, second: float) -> float:
-    """Return SILO's in-cycle profile: a linear ramp from 0, then a tenth, then a hundredth.
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class Drops:
+    """Two drops, at the shares `first` <= `second` of a cycle."""
 
-    Parameters
-    ----------
-    progress : float
-        Share of the cycle that is done, in [0, 1).
-    warmup, first, second : float
-        Shares of the cycle at which the ramp ends and the drops to a tenth and a hundredth
-        come; a drop overrides a ramp that has not ended (card silo, c4).
+    first: Share = 0.5
+    second: Share = 0.75
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.first > self.second:
+            raise ValueError(f"first must be <= second = {self.second:g}, not {self.first:g}")
+        return self
+
+    def num_drops(self, progress: float) -> int:
+        """Return how many of the drops have come at `progress`."""
+        return (progress >= self.first) + (progress >= self.second)
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class RampAndDrops(Drops):
+    """SILO's profile inside a cycle: a linear ramp from 0, then a tenth, then a hundredth.
+
+    A drop overrides a ramp that has not ended (card silo, c4).
     """
-    if progress >= second:
-        return 0.01
-    if progress >= first:
-        return 0.1
-    return 1.0 if progress >= warmup else progress / warmup
+
+    warmup: Share = 0.0875
+
+    def factor(self, progress: float) -> float:
+        """Return the share of the peak at `progress` in [0, 1)."""
+        drops = self.num_drops(progress)
+        if drops:
+            return (0.1, 0.01)[drops - 1]
+        return 1.0 if progress >= self.warmup else progress / self.warmup

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+import math
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from autoprune.core.config import STRICT, NonNegative, Positive, Share
+from autoprune.core.config import STRICT, NonNegative, Positive
 from autoprune.training.lr.base import CycleInfo
-from autoprune.training.lr.profile import ramp_and_drops
+from autoprune.training.lr.profile import RampAndDrops
 
 
 def s_curve(x: float, beta: float) -> float:
@@ -27,11 +28,12 @@ def s_curve(x: float, beta: float) -> float:
     >>> s_curve(0.0, 5), s_curve(0.5, 5), s_curve(1.0, 5)
     (0.0, 0.5, 1.0)
     """
-    return x**beta / (x**beta + (1 - x) ** beta)
+    pruned, left = math.pow(x, beta), math.pow(1 - x, beta)
+    return pruned / (pruned + left)
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class Silo:
+class Silo(RampAndDrops):
     """Raises each cycle's peak from `low` to ``low + rise`` as the net gets sparser.
 
     Parameters
@@ -69,9 +71,6 @@ class Silo:
     rise: NonNegative = 0.06
     beta: Annotated[float, Field(gt=0.0, le=20.0)] = 5.0
     delay: Annotated[int, Field(ge=0)] = 1
-    warmup: Share = 0.0875
-    first: Share = 0.5
-    second: Share = 0.75
 
     reference: ClassVar[str] = "Liu et al., TMLR 2023, arXiv 2212.06144"
     space: ClassVar[dict[str, Any]] = {
@@ -81,12 +80,6 @@ class Silo:
         "delay": 1,
     }
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.first > self.second:
-            raise ValueError("first must be <= second")
-        return self
-
     def peak(self, cycle: CycleInfo) -> float:
         """Return the cycle's peak."""
         late = max(0, cycle.index - self.delay)
@@ -94,4 +87,4 @@ class Silo:
 
     def __call__(self, progress: float, cycle: CycleInfo) -> float:
         """Return the learning rate."""
-        return self.peak(cycle) * ramp_and_drops(progress, self.warmup, self.first, self.second)
+        return self.peak(cycle) * self.factor(progress)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from autoprune.core.config import STRICT, Positive, Share
+from autoprune.core.config import STRICT, Positive
 from autoprune.training.lr.base import CycleInfo
+from autoprune.training.lr.profile import Drops
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class Step:
+class Step(Drops):
     """Keeps `peak`, then multiplies it by `drop` at `first` and once more at `second`.
 
     Parameters
@@ -32,18 +33,10 @@ class Step:
 
     peak: Positive = 0.1
     drop: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    first: Share = 0.5
-    second: Share = 0.75
 
     reference: ClassVar[str] = "He et al., CVPR 2016, arXiv 1512.03385"
     space: ClassVar[dict[str, Any]] = {"peak": {"low": 0.01, "high": 0.5, "log": True}}
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.first > self.second:
-            raise ValueError("first must be <= second")
-        return self
-
     def __call__(self, progress: float, cycle: CycleInfo) -> float:
         """Return the learning rate."""
-        return self.peak * self.drop ** ((progress >= self.first) + (progress >= self.second))
+        return self.peak * self.drop ** self.num_drops(progress)

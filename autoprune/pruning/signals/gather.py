@@ -1,0 +1,52 @@
+"""Gather what scores need, once, on a copy of the model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from autoprune.core.seeds import global_stream
+from autoprune.pruning.signals.activation import activation
+from autoprune.pruning.signals.base import Scorable
+from autoprune.pruning.signals.gradient import gradient
+from autoprune.pruning.view import Signal, UnitGroup
+
+Gatherer = Callable[[nn.Module, Scorable, tuple[UnitGroup, ...], int], dict[str, Tensor]]
+
+GATHERERS: dict[Signal, Gatherer] = {Signal.GRADIENT: gradient, Signal.ACTIVATION: activation}
+
+
+def gather(
+    needs: frozenset[Signal],
+    model: nn.Module,
+    task: Scorable,
+    groups: tuple[UnitGroup, ...],
+    seed: int,
+) -> dict[Signal, dict[str, Tensor]]:
+    """Gather signals; the model, its gradients and statistics, and global RNG stay as they are.
+
+    Parameters
+    ----------
+    needs : frozenset of Signal
+        What to gather.
+    model : nn.Module
+        With its masks applied to its weights.
+    task : Scorable
+        Data and loss.
+    groups : tuple of UnitGroup
+        The removable units, for the signals that speak of units.
+    seed : int
+        Root of the streams that draw the examples.
+
+    Returns
+    -------
+    dict
+        Signal to its mapping, see `Signal`; tensors on the CPU.
+    """
+    signals: dict[Signal, dict[str, Tensor]] = {}
+    for signal in sorted(needs):
+        with global_stream(seed, "signal", signal):
+            signals[signal] = GATHERERS[signal](copy.deepcopy(model), task, groups, seed)
+    return signals
