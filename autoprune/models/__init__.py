@@ -1,0 +1,1 @@
+"""Our own models, and every timm and torchvision model by name."""

@@ -1,0 +1,75 @@
+"""Which tensors of a model are prunable."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from autoprune.core.records import LayerInfo
+from autoprune.metrics.macs import layer_macs
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["conv", "linear", "attention"]
+
+_PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+
+def prunable_parameters(model: nn.Module) -> tuple[dict[str, Kind], list[str]]:
+    """Find the weights of convolutions, linear layers and attention's in-projections.
+
+    Biases, norms, embeddings and layers that compute nothing prunable are left out.
+
+    Returns
+    -------
+    dict of str to str
+        Parameter name to kind, in model order; a tied weight once, under its first name.
+    list of str
+        The further names of tied weights.
+    """
+    owners: dict[int, str] = {}
+    found: dict[str, Kind] = {}
+    tied: list[str] = []
+    for prefix, module in model.named_modules():
+        for attribute, kind in _candidates(module):
+            weight = getattr(module, attribute, None)
+            if not isinstance(weight, nn.Parameter):
+                continue
+            name = f"{prefix}.{attribute}" if prefix else attribute
+            if owners.setdefault(id(weight), name) == name:
+                found[name] = kind
+            else:
+                tied.append(name)
+    return found, tied
+
+
+def _candidates(module: nn.Module) -> list[tuple[str, Kind]]:
+    if isinstance(module, _ConvNd):
+        return [("weight", "conv")]
+    if isinstance(module, nn.Linear):
+        return [("weight", "linear")]
+    if isinstance(module, nn.MultiheadAttention):
+        return [(name, "attention") for name in _PROJECTIONS]
+    return []
+
+
+def prunable_layers(model: nn.Module, example: Tensor) -> tuple[LayerInfo, ...]:
+    """Describe every prunable weight, in model order.
+
+    Parameters
+    ----------
+    example : Tensor ``(B, ...)``
+        Inputs the model is run on once, in eval mode, to count multiply-adds per input.
+    """
+    found, tied = prunable_parameters(model)
+    if tied:
+        logger.warning("tied weights are counted and pruned once: %s", ", ".join(tied))
+    macs = layer_macs(model, example)
+    parameters = dict(model.named_parameters())
+    return tuple(
+        LayerInfo(name, tuple(parameters[name].shape), kind, macs.get(name, 0))
+        for name, kind in found.items()
+    )
