@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from autoprune.core.canonical import digest
 from autoprune.core.records import LayerInfo
 from autoprune.metrics.macs import count_macs
+from autoprune.metrics.params import count_nonzero, count_params, effective_macs
 from autoprune.pruning.compact import compact
 from autoprune.pruning.masks import dense_masks, mask_sha256
 from autoprune.pruning.view import UnitGroup
@@ -75,10 +76,10 @@ def account(
     return {
         "sparsity": 1.0 - sum(num_kept.values()) / sum(layer.num_weights for layer in layers),
         "sparsity_total": 1.0 - left / total,
-        "params": sum(value.numel() for value in slim.parameters()),
-        "params_nonzero": sum(int(value.count_nonzero()) for value in slim.parameters()),
+        "params": count_params(slim),
+        "params_nonzero": count_nonzero(slim),
         "macs": macs,
-        "macs_effective": sum(layer.macs * density[layer.name] for layer in layers),
+        "macs_effective": effective_macs(layers, density),
         "layers": density,
         "mask_sha256": digest(dict(ranks)) if ranks else mask_sha256(all_masks),
     }

@@ -26,6 +26,7 @@ TOLERANCE = 1e-4
 """Greatest relative deviation of a small model from its masked twin, in float32."""
 
 _CONV, _NORM = nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm
+_TRANSPOSED = nn.modules.conv._ConvTransposeNd
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ def _unit_group(graph_group: tp.Group, order: Sequence[str]) -> UnitGroup:
     if num_units < 2:
         raise _NotRemovable("there is only one")
     made_of = {m.name for m in members if m.role == "out" and m.name.endswith("weight")}
+    if any(m.name not in order and m.name.rpartition(".")[2] not in BUFFERS for m in members):
+        raise _NotRemovable("their weights are shared with another layer")
     first = next(name for name in order if name in made_of)
     return UnitGroup(first, num_units, tuple(members))
 
@@ -135,7 +138,8 @@ def _item_members(item: tp.Group, num_units: int) -> list[UnitMember]:
     kind, name = type(module).__name__, _module_name(item)
     grouped = isinstance(module, _CONV) and module.groups > 1
     depthwise = grouped and module.groups == module.in_channels == module.out_channels
-    if (grouped and not depthwise) or not isinstance(module, (_CONV, _NORM, nn.Linear, nn.PReLU)):
+    odd = isinstance(module, _TRANSPOSED) or (grouped and not depthwise)
+    if odd or not isinstance(module, (_CONV, _NORM, nn.Linear, nn.PReLU)):
         raise _NotRemovable(f"they are coupled with {name} ({kind}), which mixes or fixes them")
     if isinstance(module, nn.PReLU) and module.num_parameters == 1:
         return []

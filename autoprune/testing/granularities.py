@@ -45,7 +45,7 @@ class GranularityContract:
     @pytest.fixture(params=range(2), ids=["mlp", "conv"])
     def view(self, request: pytest.FixtureRequest) -> ModelView:
         """Return a dense view of a tiny network."""
-        return _views()[request.param]
+        return _views()[int(request.param)]
 
     @pytest.fixture(params=["magnitude", "constant"])
     def scores(self, request: pytest.FixtureRequest, view: ModelView) -> Scores:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from autoprune.core.seeds import torch_stream
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def tiny_mlp() -> nn.Sequential:
@@ -74,7 +78,7 @@ def tiny_resnet() -> nn.Sequential:
     )
 
 
-def settle(model: nn.Module, seed: int = 0) -> nn.Module:
+def settle(model: ModuleT, seed: int = 0) -> ModuleT:
     """Draw every tensor of a model anew, variances positive, and switch to eval mode."""
     stream = torch_stream(seed, "net")
     with torch.no_grad():

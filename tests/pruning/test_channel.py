@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
-from autoprune.core.errors import TaskError
+from autoprune.core.errors import ConfigError, TaskError
 from autoprune.pruning.granularities.channel import ChannelGranularity
 from autoprune.pruning.groups import find_groups
 from autoprune.pruning.keep import keep_masks
@@ -129,6 +130,15 @@ def test_round_to_keeps_the_nearest_multiple(asked, kept):
     chosen = granularity.select(units, {"0.weight": asked, "2.weight": 4}, view)
     # 5 rounds to 6, but only 5 are there.
     assert int(chosen.units["0.weight"].sum()) == kept
+
+
+def test_an_allocation_that_needs_more_units_says_so():
+    view = conv_view()
+    keep = partial(keep_masks, ranked(view), ChannelGranularity(), ALLOCATIONS.get("uniform_plus"))
+    # It keeps the first convolution whole, 6 units, and two of the last layer's 7 at least.
+    assert keep(0.4, view).units["0.weight"].all()
+    with pytest.raises(ConfigError, match="lower the sparsity"):
+        keep(0.99, view)
 
 
 def test_a_model_without_units_is_refused():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autoprune.core.errors import TaskError
+from autoprune.core.errors import ConfigError, TaskError
 from autoprune.pruning.compact import BUFFERS, live_entries, slots
 from autoprune.pruning.keep import Allocation, LayerUnits, UnitScores
 from autoprune.pruning.masks import MaskSet, top_k_mask
@@ -61,7 +61,10 @@ class ChannelGranularity:
         target = (1.0 - sparsity) * meter.total
 
         def kept(count: int) -> float:
-            return meter(self._flags(units, allocation(units, count)))
+            try:
+                return meter(self._flags(units, allocation(units, count)))
+            except ConfigError:  # too few for this allocation, which says so itself when used
+                return 0.0
 
         low, high = 0, sum(_num_alive(layer) for layer in units.values())
         if kept(low) >= target:
