@@ -1,0 +1,1 @@
+"""Configurations, records, seeds, errors and registries; torch-free at import."""

@@ -41,7 +41,8 @@ class TaskInfo:
     """What a search needs to know of a task without loading it.
 
     `reach` is the greatest sparsity each kind of pruning can reach on this model (``weights``,
-    ``units``, ``low_rank``; a kind that is absent has no limit of its own). `fingerprint` identifies the data and its split; `pretrained` says that dense training is
+    ``units``, ``low_rank``; a kind that is absent has no limit of its own).
+    `fingerprint` identifies the data and its split; `pretrained` says that dense training is
     replaced by given weights; `warnings` are shown to the user before anything is trained.
     """
 

@@ -1,4 +1,4 @@
-"""AP, Activate-while-Pruning: a small share of each round's removals goes to quiet negative weights.
+"""AP, Activate-while-Pruning: part of each round's removals goes to quiet negative weights.
 
 A base method removes the bulk; of the survivors that are negative, AP removes those that moved
 least since the start of the round. A negative weight on a non-negative input can only hold a

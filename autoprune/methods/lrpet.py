@@ -105,7 +105,7 @@ class Project(Stage):
 
 
 def norm_scales(model: nn.Module, example: Tensor) -> dict[str, Tensor]:
-    """Return ``gamma / sqrt(running_var + eps)`` of the BatchNorm behind each weight that has one."""
+    """Return ``gamma / sqrt(running_var + eps)`` of the BatchNorm behind each weight."""
     from autoprune.pruning.low_rank import bn_of
 
     modules = dict(model.named_modules())

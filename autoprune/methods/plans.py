@@ -26,7 +26,7 @@ def init(request: PlanRequest, label: str = "init") -> Stage:
 
 
 def dense_run(request: PlanRequest, stop: float = 1.0) -> Stage:
-    """The shared dense run, up to the share `stop` of its steps; or the weights the task brings."""
+    """Plan the shared dense run, up to the share `stop` of its steps; or take given weights."""
     train = request.config.train
     if request.pretrained:
         return Pretrained(task_identity(request.config.task))
@@ -42,22 +42,22 @@ def dense_run(request: PlanRequest, stop: float = 1.0) -> Stage:
             weight_decay=train.weight_decay,
             batch_size=train.batch_size,
         ),
-        recipe=replace_smoothing(train.label_smoothing),
+        recipe=smoothing_only(train.label_smoothing),
         seed=request.seed,
         label="dense",
         augment=train.augment,
     )
 
 
-def replace_smoothing(smoothing: float) -> Any:
-    """A recipe with nothing but label smoothing."""
+def smoothing_only(smoothing: float) -> Any:
+    """Return a recipe with nothing but label smoothing."""
     from autoprune.core.config import RecipeConfig
 
     return RecipeConfig(label_smoothing=smoothing)
 
 
 def snapshot(request: PlanRequest, rewind: str) -> Stage | None:
-    """The weights a rewind policy goes back to; None when weights stay.
+    """Return the weights a rewind policy goes back to; None when weights stay.
 
     ``none`` keeps weights, ``init`` takes the dense run's start, ``reinit`` a fresh draw, and
     ``step:F`` the dense run after the fraction F of its steps.

@@ -1,0 +1,1 @@
+"""Scores, allocations, granularities and the masks they make."""

@@ -1,0 +1,1 @@
+"""The one loop, its hooks, learning-rate schedules and recipes."""

@@ -70,7 +70,8 @@ def fit(
         batches = split.batches(batch_size, order=order, augment=noise)
         notify(Event.EPOCH_START)
         total = torch.zeros((), device=loop.device)
-        for loop.inputs, loop.targets in islice(batches, done, done + stop - loop.step):
+        for inputs, targets in islice(batches, done, done + stop - loop.step):
+            loop.inputs, loop.targets = inputs, targets
             loop.lr = learning_rate(loop.progress)
             for group in loop.optimizer.param_groups:
                 group["lr"] = loop.lr

@@ -76,6 +76,23 @@ class WorkerContext:
         return self._teacher.eval().requires_grad_(False)
 
 
+def open_context(
+    task: TaskConfig, *, home: Path, top_epochs: int, device: str = "cpu", threads: int = 1
+) -> WorkerContext:
+    """Load a task in this process and open a worker on it (runs without a driver)."""
+    torch.set_num_threads(threads)
+    loaded = load_task(task, device)
+    settings = WorkerSettings(
+        task=task,
+        fingerprint=loaded.info.fingerprint,
+        home=str(home),
+        top_epochs=top_epochs,
+        device=device,  # type: ignore[arg-type] # resolved by the command line
+        threads=threads,
+    )
+    return WorkerContext(settings, loaded)
+
+
 def apply_numerics(settings: WorkerSettings) -> None:
     """Set threads, precision and memory limits of this process."""
     torch.set_num_threads(settings.threads)

@@ -121,7 +121,7 @@ def _accuracy(state: TrialState, context: WorkerContext, split: str) -> dict[str
 
 
 def _dense_accuracy(plan: tuple[Stage, ...], resolver: Resolver) -> float:
-    """Validation accuracy of the plan's dense run, or of the given weights; 0 when it has none."""
+    """Return the dense run's validation accuracy, or the given weights'; 0 without either."""
     context = resolver.context
     for stage in closure(plan[-1]):
         dense = stage.kind == "pretrained" or (

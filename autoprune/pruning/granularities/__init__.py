@@ -1,0 +1,1 @@
+"""Which weights live and die together."""

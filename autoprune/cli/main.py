@@ -1,0 +1,45 @@
+"""The command `autoprune`: what is typed, and how failures are told.
+
+Exit codes: 0 done, 1 failed, 2 bad input. An error is one message on standard error, no traceback.
+Commands live one or a few to a module and import what is heavy when they run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from autoprune.cli import export, inspect, listing, run, search, serve, studies
+from autoprune.core.errors import AutoPruneError, BadInput
+
+app = typer.Typer(
+    name="autoprune",
+    help="Search over ways to prune a network, confirm the best, export what provably works.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (search, run, studies, export, listing, inspect, serve):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line, and turn errors into messages and exit codes."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        app()
+    except BadInput as error:
+        sys.exit(_tell(error, 2))
+    except AutoPruneError as error:
+        sys.exit(_tell(error, 1))
+    except KeyboardInterrupt:
+        print("autoprune: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _tell(error: Exception, code: int) -> int:
+    print(f"autoprune: {error}", file=sys.stderr)
+    return code

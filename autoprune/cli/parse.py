@@ -1,0 +1,76 @@
+"""Reading what was typed: shares, settings, devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autoprune.core.errors import ConfigError
+
+
+def share(text: str | None, option: str) -> float | None:
+    """Read ``1%`` or ``0.01`` as a fraction in [0, 1].
+
+    Raises
+    ------
+    ConfigError
+        If it is neither.
+    """
+    if text is None:
+        return None
+    try:
+        value = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise ConfigError(option, "must be a share such as 1% or 0.01, in [0, 1]", text)
+    return value
+
+
+def settings(pairs: list[str], option: str = "--set") -> dict[str, Any]:
+    """Read ``key=value`` pairs; values are YAML scalars, keys may be dotted.
+
+    Raises
+    ------
+    ConfigError
+        If a pair has no ``=`` or its value is not a scalar.
+    """
+    import yaml
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not key:
+            raise ConfigError(option, "must be key=value, such as rounds=5 or lr.peak=0.1", pair)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = None
+        if not isinstance(value, (bool, int, float, str)):
+            raise ConfigError(f"{option} {key}", "must be a number, a word or true/false", text)
+        found[key] = value
+    return found
+
+
+def device(name: str) -> str:
+    """Resolve ``auto`` to what the machine has.
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown, or ``cuda`` is asked for where there is none.
+    """
+    if name not in {"auto", "cpu", "cuda"}:
+        raise ConfigError("--device", "must be auto, cpu or cuda", name)
+    if name == "cpu":
+        return name
+    found = _num_gpus() > 0
+    if name == "cuda" and not found:
+        raise ConfigError("--device", "must be a device this machine has", name, "use --device cpu")
+    return "cuda" if found else "cpu"
+
+
+def _num_gpus() -> int:
+    """Count NVIDIA devices without importing torch (a driver must stay light)."""
+    from pathlib import Path
+
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))

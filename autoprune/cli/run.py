@@ -1,0 +1,99 @@
+"""`autoprune run`: one trial, no search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autoprune.cli import options
+from autoprune.cli.output import console, emit, show
+
+if TYPE_CHECKING:
+    from autoprune.core.config import TrialConfig
+    from autoprune.core.records import JobResult
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("run", rich_help_panel="Work")(run)
+
+
+def run(
+    method: Annotated[str, typer.Option("--method", help="Pruning method (autoprune list methods).")],
+    sparsity: Annotated[
+        str | None, typer.Option("--sparsity", help="Share of prunable weights to remove.")
+    ] = None,
+    macs: Annotated[
+        str | None, typer.Option("--macs", help="Share of the dense MACs to keep, instead.")
+    ] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Data set (default digits).")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Model (default mlp).")] = None,
+    task: options.TaskFile = None,
+    checkpoint: options.Checkpoint = None,
+    lr: Annotated[str | None, typer.Option("--lr", help="Learning-rate schedule.")] = None,
+    allocation: Annotated[str | None, typer.Option("--allocation", help="Layerwise rule.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Retraining epochs over all rounds.")
+    ] = None,
+    seed: options.Seed = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Further settings: rounds=5, lr.peak=0.1, recipe.mixup=0.2."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Export the result here.")] = None,
+    device: options.Device = "auto",
+    home: options.Home = options.HOME,
+    data_dir: options.DataDir = None,
+    json: options.Json = False,
+) -> None:
+    """Train, prune and retrain once; every stage is kept in the store and reused."""
+    from autoprune.cli import parse
+    from autoprune.core.errors import ConfigError
+    from autoprune.search.single import SingleRun, build_config
+
+    removed = parse.share(sparsity, "--sparsity") if sparsity is not None else None
+    kept = parse.share(macs, "--macs")
+    if (removed is None) == (kept is None):
+        raise ConfigError("run", "needs either --sparsity or --macs", remedy="give one of them")
+    given = {
+        "method": method,
+        "data": data,
+        "model": model,
+        "task_file": task,
+        "checkpoint": checkpoint,
+        "data_dir": data_dir,
+        "lr": lr,
+        "allocation": allocation,
+        "sparsity": removed if removed is not None else 1.0 - (kept or 0.0),
+        "of": "weights" if removed is not None else "macs",
+    }
+    config, top = build_config(given, parse.settings(set_ or []))
+    single = SingleRun(config, top, home=home, device=parse.device(device), seed=seed)
+    console().print(_opening(config, epochs or single.epochs), highlight=False)
+    result = single.run(epochs)
+    entry = single.entry(result)
+    _tell(entry, result)
+    if out is not None:
+        from autoprune.export.folder import export_job
+
+        report = export_job(single.job(epochs, test=True), single.context, out)
+        show(f"exported to {report.path}")
+    emit(entry, as_json=json)
+
+
+def _opening(config: TrialConfig, epochs: int) -> str:
+    task = config.task.task_file or f"{config.task.data} / {config.task.model}"
+    return (
+        f"{config.method} at {config.sparsity:.1%} of the "
+        f"{'weights' if config.of == 'weights' else 'MACs'} on {task}, {epochs} epochs"
+    )
+
+
+def _tell(entry: dict[str, Any], result: JobResult) -> None:
+    from autoprune.report.tables import trial_table
+
+    show(trial_table(entry))
+    if result.status != "ok":
+        show(f"status: {result.status}")

@@ -1,0 +1,42 @@
+"""`autoprune ui` and `sync`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from autoprune.cli import options
+from autoprune.cli.output import emit, show
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("ui", rich_help_panel="Look")(ui)
+    app.command("sync", rich_help_panel="Work")(sync)
+
+
+def ui(
+    home: options.Home = options.HOME,
+    port: Annotated[int, typer.Option("--port")] = 5000,
+    host: Annotated[str, typer.Option("--host")] = "127.0.0.1",
+) -> None:
+    """Open MLflow's UI on the home's own store."""
+    from autoprune.tracking.ui import serve
+
+    serve(home, host, port)
+
+
+def sync(
+    study: Annotated[str | None, typer.Argument(help="A study; all of them by default.")] = None,
+    home: options.Home = options.HOME,
+    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri")] = None,
+    json: options.Json = False,
+) -> None:
+    """Copy journals to MLflow again, after an outage or to another server."""
+    from autoprune.cli.mirror import sync_studies
+
+    rows = sync_studies(home, study, tracking_uri)
+    for row in rows:
+        show(f"{row['study']}: {row['tracking_uri']} run {row['run_id']}")
+    emit(rows, as_json=json)
