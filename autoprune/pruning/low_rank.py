@@ -11,6 +11,7 @@ with Energy Transfer", IEEE TNNLS 2024, arXiv:2204.05566.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -209,11 +210,12 @@ def _ranks(
 
 
 class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's base
-    """Counts how many operations read each tensor."""
+    """Counts how many operations read each tensor, and holds it, so that no id is used twice."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's base
-        self.count: dict[int, int] = {}
+        self.count: Counter[int] = Counter()
+        self.held: list[Tensor] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -221,7 +223,8 @@ class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's bas
         for value in args:
             for tensor in value if isinstance(value, (list, tuple)) else [value]:
                 if isinstance(tensor, Tensor):
-                    self.count[id(tensor)] = self.count.get(id(tensor), 0) + 1
+                    self.count[id(tensor)] += 1
+                    self.held.append(tensor)
         return func(*args, **(kwargs or {}))
 
 
@@ -236,7 +239,7 @@ def bn_of(model: nn.Module, example: Tensor) -> dict[str, str]:
     dict
         Weight name to the batch norm's module name.
     """
-    outputs: list[tuple[str, Tensor]] = []  # holds the tensors, so that no id is used twice
+    outputs: list[tuple[str, Tensor]] = []
     inputs: list[tuple[str, Tensor]] = []
     hooks = []
 
