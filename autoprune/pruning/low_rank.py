@@ -113,6 +113,16 @@ def factorisable(model: nn.Module) -> list[str]:
     return [f"{path}.weight" for path, layer in model.named_modules() if can_factorise(layer)]
 
 
+def splittable(model: nn.Module, layers: Iterable[LayerInfo]) -> list[str]:
+    """Return the prunable weights that may be split: all that can be, but the classifier.
+
+    The classifier's rank bounds how many classes can be told apart, so it stays whole.
+    """
+    names = [layer.name for layer in layers]
+    able = set(factorisable(model))
+    return [name for name in names[:-1] if name in able]
+
+
 def low_rank_layer(layer: nn.Conv2d | nn.Linear, first: Tensor, second: Tensor) -> nn.Sequential:
     """Return the two layers that replace one: the first keeps its geometry, the second its bias."""
     rank, options = len(first), {"device": first.device, "dtype": first.dtype}

@@ -30,8 +30,8 @@ class UnitMember:
 
     Unit ``u`` owns the entries ``index[u]`` (possibly several: flattened positions) along `dim`
     of the tensor `name`; `role` is ``"out"`` for what a unit is made of (filter rows, biases,
-    norm parameters) and ``"in"`` for what only reads it (the consumers' input slices). `size` is the
-    tensor's length along `dim`; 0 means that the indices name all of it.
+    norm parameters) and ``"in"`` for what only reads it (the consumers' input slices). `size` is
+    the tensor's length along `dim`; 0 means that the indices name all of it.
     """
 
     name: str

@@ -17,6 +17,7 @@ from autoprune.pruning.low_rank import (
     rank_of,
     ranks_for_sparsity,
     reached_sparsity,
+    splittable,
     stored_weights,
 )
 
@@ -243,3 +244,10 @@ def test_norms_are_paired_by_what_they_read():
 def test_only_plain_layers_can_be_split():
     model = nn.ModuleDict({"attention": nn.MultiheadAttention(4, 2), "net": Norms()})
     assert factorisable(model) == [f"net.{name}.weight" for name in ("b", "c", "a", "fc")]
+
+
+def test_the_classifier_stays_whole():
+    layers = [LayerInfo(f"{n}.weight", (4, 4, 1, 1), "conv", 0) for n in ("d", "b", "a")]
+    model = nn.ModuleDict({"d": nn.Conv2d(4, 4, 1, groups=2), "b": nn.Conv2d(4, 4, 1)})
+    model["a"] = nn.Linear(4, 2)
+    assert splittable(model, layers) == ["b.weight"]
