@@ -8,7 +8,8 @@ Notes
 -----
 # Deviation: projections are counted in events (`projections`, evenly spaced, the last one at the
 end) rather than one per epoch of 400. Layers are only factorised where the factors are smaller;
-linear layers are factorised too, which the reference does only in transformers' MLPs.
+linear layers are factorised too, which the reference does only in transformers' MLPs; the
+classifier, whose rank bounds the number of classes that can be told apart, is not.
 
 References
 ----------
@@ -72,10 +73,10 @@ class ChooseRanks(Stage):
 
     def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
         """Write the ranks into the state's structure."""
-        from autoprune.pruning.low_rank import factorisable, ranks_for_sparsity
+        from autoprune.pruning.low_rank import ranks_for_sparsity, splittable
 
-        names = factorisable(context.model)
-        ranks = ranks_for_sparsity(context.task.info.layers, self.sparsity, names)
+        layers = context.task.info.layers
+        ranks = ranks_for_sparsity(layers, self.sparsity, splittable(context.model, layers))
         return replace(inputs[0], structure=replace(inputs[0].structure, ranks=ranks))
 
 

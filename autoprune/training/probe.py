@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from autoprune.core.config import TaskConfig, parse
 from autoprune.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from autoprune.core.records import TaskInfo
+    from autoprune.training.task import Task
 
 
 def probe(text: str) -> dict[str, Any]:
@@ -26,12 +31,20 @@ def probe(text: str) -> dict[str, Any]:
         config = parse(TaskConfig, json.loads(text), "task")
         from autoprune.training.task import load_task
 
-        return {"ok": load_task(config).info.to_json()}
+        return {"ok": full_info(load_task(config)).to_json()}
     except BadInput as error:
         content = {"type": type(error).__name__, "place": error.place, "rule": error.rule}
         if error.value is not ...:
             content["value"] = _plain(error.value)
         return {"error": {**content, "remedy": error.remedy}}
+
+
+def full_info(task: Task) -> TaskInfo:
+    """Return what a search needs to know of a task: its description, and how far pruning reaches."""
+    from autoprune.pruning.reach import find_reach
+
+    reach = find_reach(task.build_model(0), task.info.layers, task.info.input_shape)
+    return replace(task.info, reach=reach)
 
 
 def _plain(value: object) -> Any:

@@ -1,0 +1,101 @@
+"""What `autoprune doctor` finds out: machine, versions, data and model."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from autoprune.core.config import TaskConfig
+from autoprune.core.errors import BadInput
+from autoprune.data.registry import DATA
+from autoprune.training.probe import full_info
+from autoprune.training.task import load_task
+
+PACKAGES = (
+    "autoprune", "torch", "torchvision", "timm", "optuna", "ray", "mlflow", "scikit-learn",
+    "torch-pruning", "moocore", "safetensors", "onnx", "onnxruntime",
+)  # fmt: skip
+
+
+def examine(config: TaskConfig, home: Path, device: str) -> dict[str, Any]:
+    """Look at everything a search will rest on.
+
+    Raises
+    ------
+    BadInput
+        If the task cannot be loaded; the message is the one a search would give.
+    """
+    info = full_info(load_task(config))
+    layers = [
+        {**asdict(layer), "shape": list(layer.shape), "weights": layer.num_weights}
+        for layer in info.layers
+    ]
+    return {
+        "versions": {name: _version(name) for name in PACKAGES},
+        "machine": {
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+            "memory_bytes": psutil.virtual_memory().total,
+            "free_disk_bytes": shutil.disk_usage(_existing(home)).free,
+            "device": device,
+            "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+        },
+        "data": {name: _found(name, config.data_dir) for name in ("digits", "fashion_mnist", "cifar10", "cifar100")},
+        "task": {
+            "data": config.task_file or config.data,
+            "model": config.task_file or config.model,
+            "input_shape": list(info.input_shape),
+            "num_classes": info.num_classes,
+            "num_train": info.num_train,
+            "num_val": info.num_val,
+            "num_test": info.num_test,
+            "params": info.params,
+            "prunable": info.num_prunable,
+            "macs": info.macs,
+            "reach": info.reach,
+            "pretrained": info.pretrained,
+            "warnings": [*info.warnings, *_advice(info)],
+        },
+        "layers": layers,
+    }
+
+
+def _advice(info: Any) -> list[str]:
+    advice = []
+    if not info.has_relu:
+        advice.append("no ReLU in the model: method ap's guarantee does not hold here")
+    if info.reach["units"] == 0.0:
+        advice.append("no removable channels were found: methods of kind units do not apply")
+    if info.num_prunable < 0.9 * info.params:
+        share = 1 - info.num_prunable / info.params
+        advice.append(f"{share:.0%} of the parameters are not prunable (norms, biases, embeddings)")
+    return advice
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _existing(path: Path) -> Path:
+    path = path.resolve()
+    return path if path.exists() else _existing(path.parent)
+
+
+def _found(name: str, data_dir: str | None) -> str:
+    source: Any = DATA.get(name)
+    try:
+        return str(source.locate(data_dir))
+    except BadInput as error:
+        return f"missing: {error.remedy or error.rule}"
