@@ -12,9 +12,18 @@ import torch
 from autoprune.core.canonical import canonical_json, file_sha256
 from autoprune.core.errors import DataError
 from autoprune.data.base import Normalisation, Split, TaskData
-from autoprune.data.raw import ImageFiles, Images, Part, RawData, check, check_part, split
+from autoprune.data.raw import (
+    LIMIT_BYTES,
+    ImageFiles,
+    Images,
+    Part,
+    RawData,
+    check,
+    check_part,
+    split,
+)
 from autoprune.data.registry import DATA
-from autoprune.data.tensors import LIMIT_BYTES, TensorSplit
+from autoprune.data.tensors import TensorSplit
 
 MEASURED_FILES = 1024
 """Streams measure mean and deviation on so many training images."""
@@ -105,7 +114,7 @@ def _preprocessing(raw: RawData, train: Part) -> tuple[Normalisation, dict[str, 
 def _sample(images: Images | ImageFiles) -> Images:
     """Return the images to measure: all that are decoded, the first of a stream."""
     if isinstance(images, ImageFiles):
-        from autoprune.data.image_folder import decode_all
+        from autoprune.data.images import decode_all
 
         return decode_all(images.paths[:MEASURED_FILES], images.size, images.channels)
     return images
@@ -133,12 +142,12 @@ def _to_split(part: Part, normalisation: Normalisation, augmentation: str, devic
     moved = Normalisation(
         normalisation.scale, normalisation.mean.to(device), normalisation.std.to(device)
     )
-    targets = torch.from_numpy(part.labels).to(device)
+    targets = torch.from_numpy(np.require(part.labels, requirements="CW")).to(device)
     if isinstance(part.images, ImageFiles):
         from autoprune.data.stream import StreamSplit
 
         return StreamSplit(part.images, targets, moved, augmentation)
-    pixels = torch.from_numpy(np.ascontiguousarray(part.images)).to(device)
+    pixels = torch.from_numpy(np.require(part.images, requirements="CW")).to(device)
     if pixels.numel() * 4 > LIMIT_BYTES:
         return TensorSplit(pixels, targets, moved.black, augmentation, moved)
     return TensorSplit(moved(pixels), targets, moved.black, augmentation)

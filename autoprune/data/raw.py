@@ -17,6 +17,9 @@ Augmentation = Literal["none", "crop_flip"]
 Images = NDArray[Any]
 Labels = NDArray[np.int64]
 
+LIMIT_BYTES = 2 << 30
+"""Up to here a split is decoded to float32; up to here as bytes; above, it streams."""
+
 
 @dataclass(frozen=True)
 class ImageFiles:

@@ -11,9 +11,6 @@ from torch import Tensor
 from autoprune.data.augment import random_crop_flip
 from autoprune.data.base import Normalisation
 
-LIMIT_BYTES = 2 << 30
-"""Up to here a split is decoded to float32; up to here as bytes; above, it streams."""
-
 
 @dataclass(frozen=True)
 class TensorSplit:

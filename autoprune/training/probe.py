@@ -1,7 +1,8 @@
 """Load a task in a process of its own and describe it as JSON.
 
 ``python -m autoprune.training.probe`` reads a `TaskConfig` as JSON on standard input; the last
-line of standard output is ``{"ok": TaskInfo}`` or ``{"error": {type, place, rule, value, remedy}}``.
+line of standard output is ``{"ok": TaskInfo}`` or
+``{"error": {type, place, rule, value, remedy}}``.
 """
 
 from __future__ import annotations

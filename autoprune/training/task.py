@@ -134,7 +134,7 @@ def _user_task(config: TaskConfig, file: UserFile, device: str) -> Task:
     raw = user_raw(call("train_data"), call("val_data"), call("test_data"))
     if functions["loss"] is not None:
         raw = replace(raw, warnings=(*raw.warnings, OWN_LOSS))
-    factory = partial(_user_model, str(file.path), functions["model"])
+    factory = partial(_user_model, str(file.path), file.function("model") or nn.Identity)
     if raw.classes_guessed:
         size = _fresh_output_size(factory, raw.train.images.shape[1:], str(file.path))
         names = [*raw.classes, *map(str, range(len(raw.classes), size))]
