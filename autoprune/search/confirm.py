@@ -10,9 +10,10 @@ from autoprune.core.canonical import plain
 from autoprune.core.config import LRConfig, TrialConfig, parse
 from autoprune.core.errors import BadInput
 from autoprune.core.records import Job, Purpose
-from autoprune.methods.base import METHODS, complete
-from autoprune.search.front import Point, spread
+from autoprune.methods.base import complete
+from autoprune.search.front import Point, fill, spread
 from autoprune.search.journal import Event
+from autoprune.search.profile import BANDS, TOLERANCE
 from autoprune.space import Space
 
 MAX_FINALISTS = 12
@@ -61,27 +62,37 @@ def confirm_seeds(seed: int, count: int) -> tuple[int, ...]:
 
 
 def finalists(front: Sequence[Point]) -> list[TrialConfig]:
-    """Return at most 12 trials spread over the front, so ordered that any beginning is spread."""
-    chosen = spread([p.values for p in front], len(front))
-    configs = list(dict.fromkeys(front[i].config.trial_id for i in chosen))
-    by_id = {point.config.trial_id: point.config for point in front}
-    return [by_id[trial] for trial in configs[:MAX_FINALISTS]]
+    """Return at most 12 trials of the front, so ordered that any beginning is spread over it.
+
+    The first point at or above each sparsity band is among them, the rest fills the gaps.
+    """
+    once = list({p.config.trial_id: p for p in reversed(front)}.values())[::-1]
+    reductions = [1.0 - 10.0 ** (3.0 * p.values[1]) for p in once]
+    bands = [
+        min(above, key=reductions.__getitem__)
+        for band in BANDS
+        if (above := [i for i, r in enumerate(reductions) if r >= band - TOLERANCE])
+    ]
+    rows = [p.values for p in once]
+    chosen = fill(rows, list(dict.fromkeys(bands)), MAX_FINALISTS)
+    return [once[chosen[i]].config for i in spread([rows[c] for c in chosen], len(chosen))]
 
 
 def baselines(space: Space) -> list[tuple[str, TrialConfig]]:
     """Return the baselines of a study, the dense model first.
 
     One-shot magnitude and random pruning retrain with a linear schedule whose peak is the dense
-    run's (magnitude also at three times it); ``scratch`` trains the magnitude mask from a fresh
-    initialisation for the same total epochs.
+    run's (magnitude also at three times it: whichever validates better is the baseline);
+    ``scratch_e`` trains the magnitude mask from a fresh initialisation, as long as dense and
+    retrained together.
     """
     train = space.base_train()
     found = [("dense", TrialConfig(task=space.task, train=train, method="dense", sparsity=0.0))]
-    for name, method, factor in (
-        ("magnitude", "magnitude", 1.0),
-        ("magnitude_3x", "magnitude", 3.0),
-        ("random", "random", 1.0),
-        ("scratch", "scratch_e", 1.0),
+    for method, factor in (
+        ("magnitude", 1.0),
+        ("magnitude", 3.0),
+        ("random", 1.0),
+        ("scratch_e", 1.0),
     ):
         lr = LRConfig(name="linear", params={"peak": train.lr * factor})
         for sparsity in BASELINE_SPARSITIES:
@@ -94,13 +105,12 @@ def baselines(space: Space) -> list[tuple[str, TrialConfig]]:
                     of=space.targets.of,
                     lr=lr,
                 )
-                found.append((name, config))
+                found.append((method, config))
     return [(name, done) for name, config in found if (done := _completed(name, config))]
 
 
 def _completed(name: str, config: TrialConfig) -> TrialConfig | None:
     """Complete a baseline, or leave it out where the task does not allow it."""
-    METHODS.get(config.method)
     try:
         return complete(config, f"baseline {name}")
     except BadInput as error:

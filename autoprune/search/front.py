@@ -120,23 +120,30 @@ def hypervolume(rows: Sequence[Sequence[float]]) -> float:
 def spread(rows: Sequence[Sequence[float]], count: int) -> list[int]:
     """Order rows so that every beginning of the order is spread out (an eps-net), at most `count`.
 
-    The first is the least in the second objective, then the greatest; each next one is the
-    farthest from all before it, with axes scaled to 1.
+    The ends of the second objective come first; each next row is the farthest from all before it.
+    """
+    if not rows:
+        return []
+    second = [row[1] for row in rows]
+    low, high = (pick(range(len(rows)), key=second.__getitem__) for pick in (min, max))
+    return fill(rows, [low, high] if low != high else [low], count)
+
+
+def fill(rows: Sequence[Sequence[float]], chosen: Sequence[int], count: int) -> list[int]:
+    """Add to chosen rows the one farthest from all of them, until there are `count`.
+
+    Distances are taken with every axis scaled to 1.
     """
     if not rows:
         return []
     table = np.asarray(rows, float)
     width = np.ptp(table, axis=0)
-    table = (table - table.min(axis=0)) / np.where(width > 0, width, 1.0)
-    axis = 1 if table.shape[1] > 1 else 0
-    order = [int(np.argmin(table[:, axis]))]
-    nearest = np.linalg.norm(table - table[order[0]], axis=1)
-    if len(rows) > 1:
-        order.append(int(np.argmax(table[:, axis] + (np.arange(len(rows)) != order[0]))))
-        nearest = np.minimum(nearest, np.linalg.norm(table - table[order[1]], axis=1))
+    table = table / np.where(width > 0, width, 1.0)
+    order = list(chosen)[:count] or [0]
+    nearest = np.min([np.linalg.norm(table - table[i], axis=1) for i in order], axis=0)
     nearest[order] = -1.0
     while len(order) < min(count, len(rows)):
         order.append(int(np.argmax(nearest)))
         nearest = np.minimum(nearest, np.linalg.norm(table - table[order[-1]], axis=1))
         nearest[order] = -1.0
-    return order[:count]
+    return order

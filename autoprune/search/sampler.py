@@ -212,9 +212,9 @@ def make_sampler(name: str) -> Sampler:
         cache: dict[int, Forest] = {}
         return lambda question: forest(question, cache)
     if name == "tpe":
-        from autoprune.search.optuna_sampler import tpe
+        from autoprune.search import optuna_sampler
 
-        return tpe
+        return optuna_sampler.tpe
     if name == "random":
         return uniform
     if name == "grid":

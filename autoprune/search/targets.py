@@ -37,7 +37,7 @@ def target(index: int, targets: Targets) -> float:
 def at(share: float, low: float, high: float) -> float:
     """Return the sparsity that lies a share of the way from `low` to `high`, in log density."""
     near, far = math.log10(1.0 - low), math.log10(1.0 - high)
-    return round(1.0 - 10.0 ** (near + share * (far - near)), 4)
+    return round(1.0 - math.pow(10.0, near + share * (far - near)), 4)
 
 
 def within(sparsity: float, targets: Targets, low: float, high: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -155,7 +155,11 @@ def _targets(value: Any, objectives: tuple[str, ...], at: str) -> Targets:
     targets = parse(Targets, {**default, **_mapping(value, place)}, place)
     if targets.low >= targets.high:
         raise ConfigError(f"{place}.low", "must be below targets.high", targets.low)
-    return targets
+    inside = tuple(named for named in targets.always if targets.low <= named <= targets.high)
+    if "always" in _mapping(value, place) and inside != targets.always:
+        outside = next(named for named in targets.always if named not in inside)
+        raise ConfigError(f"{place}.always", "must lie between targets.low and high", outside)
+    return replace(targets, always=inside)
 
 
 def _rungs(value: Any, at: str) -> tuple[int, ...]:

@@ -12,16 +12,18 @@ RunJob = Callable[[Job], JobResult]
 
 
 class Executor(Protocol):
-    """Asks the engine for jobs until it is done, and gives every result back exactly once."""
+    """Asks the engine for jobs until it is done, and gives every result back exactly once.
 
-    def run(self, engine: Engine, run_job: RunJob) -> None:
+    The engine is asked from one thread only. Jobs never raise: an exception inside one comes back
+    as a ``failed`` result.
+    """
+
+    def run(self, engine: Engine) -> None:
         """Run a study to its end.
 
         Parameters
         ----------
         engine : Engine
-            Decides; asked from one thread only.
-        run_job : Callable
-            Runs one job and never raises; an exception becomes a ``failed`` result.
+            Decides.
         """
         ...

@@ -8,9 +8,18 @@ from autoprune.search.executors.base import RunJob
 
 
 class InlineExecutor:
-    """Runs every job where it stands (implements `Executor`)."""
+    """Runs every job where it stands (implements `Executor`).
 
-    def run(self, engine: Engine, run_job: RunJob) -> None:
+    Parameters
+    ----------
+    run_job : Callable
+        From a `Job` to its `JobResult`; never raises.
+    """
+
+    def __init__(self, run_job: RunJob) -> None:
+        self.run_job = run_job
+
+    def run(self, engine: Engine) -> None:
         """Run a study to its end."""
         while isinstance(job := engine.next(), Job):
-            engine.record(run_job(job))
+            engine.record(self.run_job(job))

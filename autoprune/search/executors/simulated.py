@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from autoprune.core.config import TrialConfig
 from autoprune.core.records import Job, JobResult, StageRecord
-from autoprune.search.engine import DONE, Engine
+from autoprune.search.engine import Engine
 from autoprune.search.executors.base import RunJob
 from autoprune.search.plans import Planner
 
@@ -90,30 +90,31 @@ class SimulatedExecutor:
 
     Parameters
     ----------
+    run_job : Callable
+        From a `Job` to its `JobResult`, asked when the job starts; its `wall_s` is the duration.
     workers : int
         Jobs at a time.
     clock : VirtualClock
         The clock to move; give the same one to the journal.
     """
 
-    def __init__(self, workers: int = 1, clock: VirtualClock | None = None) -> None:
-        self.workers, self.clock = workers, clock or VirtualClock()
+    def __init__(
+        self, run_job: RunJob, workers: int = 1, clock: VirtualClock | None = None
+    ) -> None:
+        self.run_job, self.workers, self.clock = run_job, workers, clock or VirtualClock()
         self.running: list[tuple[float, int, JobResult]] = []
 
-    def run(self, engine: Engine, run_job: RunJob) -> None:
-        """Run a study to its end; a job's result is computed when it starts."""
-        while self._fill(engine, run_job) or self.running:
-            if self.running:
-                end_s, _, result = heapq.heappop(self.running)
-                self.clock.now_s = max(self.clock.now_s, end_s)
-                engine.record(result)
+    def run(self, engine: Engine) -> None:
+        """Run a study to its end."""
+        self._fill(engine)
+        while self.running:
+            end_s, _, result = heapq.heappop(self.running)
+            self.clock.now_s = max(self.clock.now_s, end_s)
+            engine.record(result)
+            self._fill(engine)
 
-    def _fill(self, engine: Engine, run_job: RunJob) -> bool:
-        """Start jobs on idle workers; whether the study goes on."""
-        while len(self.running) < self.workers:
-            job = engine.next()
-            if not isinstance(job, Job):
-                return job is not DONE
-            result = run_job(job)
+    def _fill(self, engine: Engine) -> None:
+        """Start jobs on idle workers."""
+        while len(self.running) < self.workers and isinstance(job := engine.next(), Job):
+            result = self.run_job(job)
             heapq.heappush(self.running, (self.clock.now_s + result.wall_s, job.number, result))
-        return True
