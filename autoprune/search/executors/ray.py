@@ -29,6 +29,7 @@ _QUIET = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed",  # printed to stdout; we log it
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",
@@ -110,10 +111,11 @@ class RayExecutor:
             storage = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="autoprune-", ignore_cleanup_errors=True)
             )
-            if not ray.is_initialized():
+            owns_ray = not ray.is_initialized()
+            if owns_ray:
                 stack.callback(ray.shutdown)
                 self._connect()
-            self._tune(engine, storage, interrupted)
+            self._tune(engine, storage, interrupted, owns_ray)
 
     def trainable(self) -> Any:
         """Return the Tune function of one job, with the resources it asks for."""
@@ -140,7 +142,9 @@ class RayExecutor:
             }
         ray.init(address=self.address or "local", **options)
 
-    def _tune(self, engine: Asked, storage: str, interrupted: threading.Event) -> None:
+    def _tune(
+        self, engine: Asked, storage: str, interrupted: threading.Event, owns_ray: bool
+    ) -> None:
         from ray import tune
 
         from autoprune.search.executors.ray_searcher import EngineSearcher, Stop, Watch
@@ -161,14 +165,13 @@ class RayExecutor:
                 storage_path=storage,
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 verbose=0,
-                callbacks=[Watch(interrupted, searcher)],
+                callbacks=[Watch(interrupted, searcher, owns_ray)],
             ),
         )
         try:
             tuner.fit()
-        except Stop as stop:
-            if stop.__cause__ is not None:
-                raise stop.__cause__ from None
+        except Stop:
+            raise (searcher.failure or KeyboardInterrupt()) from None
 
 
 def _trial_name(trial: Any) -> str:

@@ -24,22 +24,34 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-class Stop(BaseException):
-    """Leaves Tune's loop past its handlers, which would retry a trial or wait for the actors."""
+class Stop(Exception):  # noqa: N818 - a signal, not an error
+    """Ends Tune's loop; Tune then takes its actors down."""
 
 
 class Watch(tune.Callback):  # type: ignore[misc] # ray is untyped
-    """Ends the search between two steps of Tune: after Ctrl-C, or when it cannot go on."""
+    """Ends the search between two steps of Tune: after Ctrl-C, or when it cannot go on.
 
-    def __init__(self, interrupted: threading.Event, searcher: EngineSearcher) -> None:
-        self._interrupted, self._searcher = interrupted, searcher
+    Parameters
+    ----------
+    interrupted : threading.Event
+        Set by Ctrl-C.
+    searcher : EngineSearcher
+        Its `failure` ends the search too.
+    owns_ray : bool
+        Whether Ray ends with the search, so that Ctrl-C need not wait for the actors.
+    """
+
+    def __init__(
+        self, interrupted: threading.Event, searcher: EngineSearcher, owns_ray: bool
+    ) -> None:
+        self._interrupted, self._searcher, self._owns_ray = interrupted, searcher, owns_ray
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Raise `Stop` if there is a reason to."""
-        if self._interrupted.is_set():
-            raise Stop from KeyboardInterrupt()
-        if self._searcher.failure is not None:
-            raise Stop from self._searcher.failure
+        """Raise if there is a reason to."""
+        if self._interrupted.is_set() and self._owns_ray:
+            raise KeyboardInterrupt
+        if self._interrupted.is_set() or self._searcher.failure is not None:
+            raise Stop
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell of a lost process."""
