@@ -49,7 +49,8 @@ def make_model() -> nn.Module:
             nn.Dropout(0.5),
             nn.Linear(64, 3),
         )
-        functional.cross_entropy(model(torch.rand(8, 1, 6, 6)), torch.arange(8) % 3).backward()
+        loss = functional.cross_entropy(model(torch.rand(8, 1, 6, 6)), torch.arange(8) % 3)
+    loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
     return model
 
 
@@ -102,6 +103,7 @@ class ScoreContract:
         score = make()
         view = make_view(score, make_model())
         scores = score(view)
+        shapes: dict[str, tuple[int, ...]]
         if score.of_units:
             shapes = {group.name: (group.num_units,) for group in view.groups}
         else:
