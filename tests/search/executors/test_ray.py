@@ -231,7 +231,8 @@ class Engine:
         if self.issued == 6:
             return None
         self.issued += 1
-        return Job(self.issued - 1, TrialConfig(), 1, 0, "run", tag=sys.argv[2] if self.issued == 3 else "")
+        tag = sys.argv[2] if self.issued == 3 else ""
+        return Job(self.issued - 1, TrialConfig(), 1, 0, "run", tag=tag)
     def record(self, result):
         self.recorded.append(result.job)
         if len(self.recorded) == 2 and sys.argv[3] == "interrupt":
