@@ -19,7 +19,7 @@ from autoprune.search.front import front, points
 from autoprune.search.journal import Event, Journal
 from autoprune.search.plans import Planner
 from autoprune.search.sampler import make_sampler
-from autoprune.search.state import Record, State
+from autoprune.search.state import State
 from autoprune.search.strategies import View, get_strategy
 from autoprune.space import Space
 from autoprune.stages.base import KeyContext
@@ -92,7 +92,7 @@ class Engine:
     Raises
     ------
     ConfigError
-        If a method needs more steps than the top rung has.
+        If a method needs more steps than the top rung has, or none reaches a target.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Engine:
         self.view = View(
             space, seed, make_sampler(self.options.sampler), self.budget, self.planner, self.state
         )
-        check_fits(space, self.planner)
+        check_fits(space, self.view)
         for event in journal.events:
             self._apply(event)
         self._again = self.state.pending
@@ -259,25 +259,28 @@ class Engine:
         return WAIT
 
 
-def check_fits(space: Space, planner: Planner) -> None:
+def check_fits(space: Space, view: View) -> None:
     """Refuse a space in which a method needs more steps than the top rung has.
 
     Raises
     ------
     ConfigError
-        With the method.
+        With the method; or if no method reaches any target on this model.
     """
-    for name in space.methods:
-        least = space.plainest(name)
-        if planner.lowest_rung(least) is None:
+    for name in view.usable:
+        if view.planner.lowest_rung(space.plainest(name)) is None:
             raise ConfigError(
                 f"{space.name}: method.{name}",
                 "needs more training steps than the top rung has",
                 f"{space.top} epochs",
                 "raise fidelity.epochs, or lower train.batch_size",
             )
-
-
-def failure(records: list[Record]) -> str:
-    """Return the first error's text, empty when nothing failed."""
-    return next((r.result.error for r in records if r.result.status == "failed"), "")
+    for name in set(space.methods) - set(view.usable):
+        _LOG.warning("method %s reaches none of the targets on this model; left out", name)
+    if not view.usable:
+        raise ConfigError(
+            f"{space.name}: method",
+            "must name a method that reaches the targets on this model",
+            list(space.methods),
+            "lower targets.high, or add a method of kind weights",
+        )

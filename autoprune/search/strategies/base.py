@@ -99,16 +99,21 @@ class View:
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
-        """The space's methods, the strata taking turns."""
+        """The usable methods, the strata taking turns."""
         queues = [list(names) for names in self.strata.values()]
         longest = max(map(len, queues))
         return tuple(q[i] for i in range(longest) for q in queues if i < len(q))
 
     @cached_property
+    def usable(self) -> tuple[str, ...]:
+        """The space's methods that reach any of the targets on this model."""
+        return tuple(name for name in self.space.methods if self._span(self.space.middle(name)))
+
+    @cached_property
     def strata(self) -> dict[tuple[str, str], tuple[str, ...]]:
-        """Methods by kind and start."""
+        """Usable methods by kind and start."""
         found: dict[tuple[str, str], tuple[str, ...]] = {}
-        for name in self.space.methods:
+        for name in self.usable:
             method = METHODS.get(name)
             key = (method.kind, method.start)
             found[key] = (*found.get(key, ()), name)
@@ -158,17 +163,23 @@ class View:
                 break
         return None
 
-    def _reaching(self, flat: Flat, target: float) -> float | None:
+    def _span(self, flat: Flat) -> tuple[float, float] | None:
+        """Return the targets a proposal reaches: its method's limits, the model's, the range's."""
         low, high = self.space.reaches(flat)
-        return target if low <= target <= high else None
+        if self.space.targets.of == "weights":
+            high = min(high, self.planner.info.reach.get(self.space.method(flat).kind, high))
+        low, high = max(low, self.space.targets.low), min(high, self.space.targets.high)
+        return (low, high) if low <= high else None
+
+    def _reaching(self, flat: Flat, target: float) -> float | None:
+        span = self._span(flat)
+        return target if span and span[0] <= target <= span[1] else None
 
     def _moved(self, flat: Flat, target: float) -> float | None:
-        low, high = self.space.reaches(flat)
-        if low <= target <= high or max(low, self.space.targets.low) > min(
-            high, self.space.targets.high
-        ):
+        span = self._span(flat)
+        if span is None or span[0] <= target <= span[1]:
             return None
-        return targets.within(target, self.space.targets, low, high)
+        return targets.within(target, self.space.targets, *span)
 
     def _config(self, flat: Flat, sparsity: float) -> TrialConfig | None:
         """Build a trial, or nothing where the method refuses this combination."""

@@ -30,7 +30,7 @@ def propose(view: View) -> Job | None:
 
 def num_random(view: View) -> int:
     """Return how many jobs are random at first: two per method, at most a third of the budget."""
-    wanted = RANDOM_PER_METHOD * len(view.space.methods)
+    wanted = RANDOM_PER_METHOD * len(view.usable)
     if view.budget.unit != "jobs":
         return wanted
     return min(wanted, math.ceil(view.budget.amount / 3))
@@ -48,7 +48,7 @@ def _lift(view: View) -> Job | None:
     if not view.seen:
         return None
     target = view.target(len(view.issued("lift")))
-    return view.job(Wish("lift", target, view.space.methods, top=True, factor=LIFT_FACTOR))
+    return view.job(Wish("lift", target, view.usable, top=True, factor=LIFT_FACTOR))
 
 
 def _explore(view: View) -> Job | None:

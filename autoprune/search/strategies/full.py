@@ -13,4 +13,4 @@ def propose(view: View) -> Job | None:
     target = view.target(len(issued))
     if len(issued) < num_random(view):
         return random_job(view, "lift", target, top=True)
-    return view.job(Wish("lift", target, view.space.methods, top=True, factor=EXPLORE_FACTOR))
+    return view.job(Wish("lift", target, view.usable, top=True, factor=EXPLORE_FACTOR))

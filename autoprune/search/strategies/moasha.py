@@ -33,7 +33,7 @@ def propose(view: View) -> Job | None:
     target = view.target(len(issued))
     if len(issued) < num_random(view):
         return random_job(view, "explore", target, top=False)
-    return view.job(Wish("explore", target, view.space.methods, factor=EXPLORE_FACTOR))
+    return view.job(Wish("explore", target, view.usable, factor=EXPLORE_FACTOR))
 
 
 def promotable(view: View, rung: int) -> list[Record]:
