@@ -120,6 +120,17 @@ def test_dead_units_stay_dead():
     assert pooled["0.weight"].magnitudes[:2].tolist() == [0.0, 0.0]
     second = granularity.select(pooled, {"0.weight": 2, "2.weight": 4}, later)
     assert second.units["0.weight"].tolist() == [False, False, True, True, False]
+    more = granularity.select(pooled, {"0.weight": 5, "2.weight": 4}, later)
+    assert torch.equal(more.units["0.weight"], first.units["0.weight"])
+
+
+def test_dead_weights_of_a_living_unit_count_nothing():
+    view = mlp_view()
+    masks = {name: mask.clone() for name, mask in view.masks.items()}
+    masks["0.weight"][:, 2:] = False
+    ones = {name: torch.ones_like(w) for name, w in view.weights.items()}
+    units = ChannelGranularity().pool(ones, replace(view, masks=masks))
+    assert units["0.weight"].scores.tolist() == [2.0] * 5
 
 
 @pytest.mark.parametrize(("asked", "kept"), [(0, 2), (1, 2), (2, 2), (3, 4), (4, 4), (5, 5)])

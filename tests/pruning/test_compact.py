@@ -87,6 +87,14 @@ def test_modules_know_their_new_shapes():
     assert torch.equal(slim.b.weight, model.b.weight[[0, 2, 3]])
 
 
+def test_frozen_tensors_stay_frozen():
+    model, units, groups, _, _ = pruned("conv")
+    model[0].requires_grad_(False)
+    slim = compact(model, units, {}, groups)
+    assert not slim[0].weight.requires_grad
+    assert slim[4].weight.requires_grad
+
+
 def test_statistics_are_sliced_with_their_channels():
     model = tiny_conv()
     groups = find_groups(model, torch.zeros(2, 1, 6, 6))
@@ -122,6 +130,7 @@ def test_low_rank_layers_become_two_and_the_geometry_stays():
     x = batch((2, 3, 8, 8))
     slim = compact(model, {}, ranks, ())
     assert torch.allclose(slim(x), model(x), rtol=1e-4, atol=1e-5)  # two float32 sums for one
+    assert not any(module.training for module in slim.modules())
     # 2 * (27 + 8) + bias 8, and 3 * (128 + 5) + bias 5.
     assert sum(p.numel() for p in slim[0].parameters()) == 78
     assert sum(p.numel() for p in slim[2].parameters()) == 404

@@ -99,12 +99,13 @@ class Mirrored(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.a = nn.Conv2d(3, 4, 1)
+        self.a = nn.Conv2d(3, 4, 1, bias=False)
         self.b = nn.Conv2d(4, 5, 1)
+        self.norm = nn.BatchNorm2d(5)
         self.head = nn.Linear(5, 2)
 
     def forward(self, x):
-        return self.head(self.b(self.a(x).relu().flip(1)).relu().mean((2, 3)))
+        return self.head(self.norm(self.b(self.a(x).relu().flip(1))).relu().mean((2, 3)))
 
 
 @pytest.mark.parametrize("fill", [0.0, 1.0])
@@ -114,12 +115,56 @@ def test_a_coupling_that_is_traced_wrongly_is_dropped_and_the_rest_kept(fill):
     assert "differs from the masked model" in report.left_out["a.weight"]
 
 
-def test_zero_initialised_norms_do_not_hide_a_coupling():
-    model = tiny_resnet()
-    for name, value in model.named_parameters():
-        if "bn2" in name:
-            nn.init.zeros_(value)
-    assert len(find_groups(model, torch.zeros(2, 3, 8, 8))) == 3
+def test_a_norm_that_starts_at_zero_hides_nothing():
+    model = settle(Mirrored())
+    nn.init.zeros_(model.norm.weight)
+    assert [g.name for g in find_groups(model, torch.ones(2, 3, 5, 5))] == ["b.weight"]
+
+
+class Peeking(nn.Module):
+    """Returns its channels beside its classes, in a way that tracing does not see."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.a(x)
+        return torch.cat([self.head(x), x.detach()], 1)
+
+
+def test_channels_that_leave_the_model_unseen_stay():
+    report = inspect_groups(settle(Peeking()), torch.zeros(2, 3))
+    assert report.groups == ()
+    assert "differs" in report.left_out["a.weight"]
+
+
+def test_activations_with_one_slope_for_all_do_not_matter():
+    model = settle(nn.Sequential(nn.Linear(3, 4), nn.PReLU(), nn.Linear(4, 2)))
+    (group,) = find_groups(model, torch.zeros(2, 3))
+    assert {m.name for m in group.members} == {"0.weight", "0.bias", "2.weight"}
+
+
+def test_a_single_unit_cannot_go():
+    model = settle(nn.Sequential(nn.Linear(3, 1), nn.ReLU(), nn.Linear(1, 2)))
+    report = inspect_groups(model, torch.zeros(2, 3))
+    assert report.groups == ()
+    assert report.left_out["0.weight"] == "there is only one"
+
+
+def test_shared_weights_stay():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    model[2].weight = model[0].weight
+    report = inspect_groups(settle(model), torch.zeros(2, 4))
+    assert report.groups == ()
+    assert "shared with another layer" in report.left_out["2.weight"]
+
+
+def test_transposed_convolutions_stay():
+    layers = (nn.Conv2d(1, 4, 1), nn.ConvTranspose2d(4, 4, 2), nn.Conv2d(4, 2, 1), nn.Flatten())
+    report = inspect_groups(settle(nn.Sequential(*layers)), torch.zeros(2, 1, 3, 3))
+    assert report.groups == ()
+    assert "1 (ConvTranspose2d)" in report.left_out["0.weight"]
 
 
 def test_frozen_layers_are_found_and_the_model_is_untouched():

@@ -67,8 +67,6 @@ class ChannelGranularity:
                 return 0.0
 
         low, high = 0, sum(_num_alive(layer) for layer in units.values())
-        if kept(low) >= target:
-            return low
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if kept(middle) < target else (low, middle)
