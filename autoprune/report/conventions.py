@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autoprune.report.words import Entry, Summary, count, percent
+from autoprune.report.words import NONE, TIMES, Entry, Summary, count, percent
 
 
 @dataclass(frozen=True)
@@ -98,16 +98,16 @@ def convention_rows(summary: Summary) -> list[dict[str, str]]:
             {
                 "trial": entry["trial"],
                 "sparsity": f"{percent(entry['sparsity'])} %",
-                "compression": f"{value.shrinkbench_compression:.1f}×",
-                "speedup": f"{value.shrinkbench_speedup:.1f}×",
-                "rigl_sparsity": "–"  # noqa: RUF001
+                "compression": f"{value.shrinkbench_compression:.1f}{TIMES}",
+                "speedup": f"{value.shrinkbench_speedup:.1f}{TIMES}",
+                "rigl_sparsity": NONE
                 if value.rigl_sparsity is None
                 else f"{percent(value.rigl_sparsity)} %",
-                "rigl_flops": f"{count(value.rigl_flops)} ({value.rigl_flops_share:.3g}×)",
+                "rigl_flops": f"{count(value.rigl_flops)} ({value.rigl_flops_share:.3g}{TIMES})",
                 "modelopt_params": f"{percent(value.modelopt_params)} %",
                 "modelopt_flops": f"{percent(value.modelopt_flops)} %",
-                "tp_params": f"{value.torch_pruning_params:.2f}×",
-                "tp_macs": f"{value.torch_pruning_macs:.2f}×",
+                "tp_params": f"{value.torch_pruning_params:.2f}{TIMES}",
+                "tp_macs": f"{value.torch_pruning_macs:.2f}{TIMES}",
             }
         )
     return rows

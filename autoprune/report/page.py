@@ -198,7 +198,7 @@ def _notes(summary: Summary) -> list[str]:
 
 
 def _method_colours(summary: Summary) -> list[tuple[str, int]]:
-    """Number the methods in the order of their first trial, so that colours stay put."""
+    """Give each method a number in the order of first trials, so that colours stay put."""
     rows = [*summary["records"], *summary["front"]]
     return [(name, i) for i, name in enumerate(dict.fromkeys(row["method"] for row in rows))]
 
@@ -233,10 +233,14 @@ def render(summary: Summary) -> str:
         "whole": partial(percent, digits=0),
     }
     task = any_config(summary).get("task", {})
+    front = sorted(summary["front"], key=lambda e: float(e["sparsity"]))
+    whole = summary["dense"]["params"]
     return environment.get_template("page.html.j2").render(
         summary=summary,
         task=task.get("task_file") or f"{task.get('model', '?')} on {task.get('data', '?')}",
-        front=sorted(summary["front"], key=lambda e: float(e["sparsity"])),
+        front=front,
+        holders=[e for e in front if e["params"] >= whole],
+        smaller=[e for e in front if e["params"] < whole],
         baselines=sorted(summary["baselines"], key=lambda e: float(e["sparsity"])),
         plus_minus=plus_minus,
         physical=physical,

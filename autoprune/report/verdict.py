@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from autoprune.report.words import Entry, Summary, measured, percent, plus_minus
+from autoprune.report.words import TIMES, Entry, Summary, measured, percent, plus_minus
 
 Outcome = Literal["better", "worse", "within noise", "no interval"]
 
@@ -92,7 +92,7 @@ def _against(front: Entry, baseline: Entry) -> Against:
         words = "within noise"
     fewer = (1 - baseline["sparsity"]) / (1 - front["sparsity"])
     if outcome == "within noise" and fewer >= CLEARLY_SPARSER:
-        words += f", with {fewer:.1f}× fewer weights"
+        words += f", with {fewer:.1f}{TIMES} fewer weights"
     text = f"{name} {plus_minus(accuracy, interval)} ({words})"
     return Against(baseline["baseline"], text, outcome, gap, low, high, fewer)
 

@@ -12,6 +12,7 @@ Summary = Mapping[str, Any]
 Entry = Mapping[str, Any]
 
 _RECIPE = asdict(RecipeConfig())
+TIMES = "×"  # noqa: RUF001 - the multiplication sign is meant
 NONE = "–"  # noqa: RUF001 - the typographic dash for "no value"
 
 
@@ -20,8 +21,8 @@ def percent(fraction: float | None, digits: int = 1) -> str:
 
     Examples
     --------
-    >>> percent(0.9512), percent(0.9998), percent(None)
-    ('95.1', '99.98', '–')
+    >>> percent(0.9512), percent(0.9998)
+    ('95.1', '99.98')
     """
     if fraction is None:
         return NONE

@@ -1,0 +1,221 @@
+"""What the terminal shows of a study: tables that fit 100 columns, and 80 with less space.
+
+Every function returns a renderable of rich's; nothing here prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from autoprune.report.words import NONE, Summary, count, duration, percent, plus_minus
+
+KIND_MARKS = {"weights": "", "units": " ■", "low_rank": " ◆"}
+
+
+def _table(title: str = "", caption: str = "") -> Table:
+    return Table(
+        title=Text(title) if title else None,
+        caption=Text(caption, style="dim") if caption else None,
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
+def _numbers(table: Table, *names: str) -> None:
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+
+
+def _words(table: Table, *names: str) -> None:
+    for name in names:
+        table.add_column(name, overflow="fold", min_width=min(len(name), 8))
+
+
+def _cells(*values: object) -> list[Text]:
+    """Make cells of plain text, in which rich looks for no markup."""
+    return [Text(NONE if value is None or value == "" else str(value)) for value in values]
+
+
+def front_table(summary: Summary) -> RenderableType:
+    """Return the front, least sparse first: accuracies in percent with their 95 % half-widths."""
+    front = sorted(summary["front"], key=lambda e: float(e["sparsity"]))
+    if not front:
+        return Text(f"{summary['study']}: no point on the front yet")
+    seeds = sorted({int(entry.get("seeds") or 1) for entry in front})
+    level = summary["dense"].get("test_accuracy")
+    dense = summary["dense"]["val_accuracy"] if level is None else level
+    split = "val" if level is None else "test"
+    number = " or ".join(map(str, seeds))
+    legend = "  ■ units  ◆ low rank" if any(e["kind"] != "weights" for e in front) else ""
+    table = _table(
+        f"{summary['study']}: front of {len(front)} points",
+        f"dense {percent(dense)} % {split}, {count(summary['dense']['macs'])} MACs; "
+        f"n = {number} seed{'' if seeds == [1] else 's'}; accuracies in %{legend}",
+    )
+    _numbers(table, "sparsity", "val acc", "test acc ± 95 %", "MACs")
+    _words(table, "method", "lr", "alloc")
+    table.add_column("trial", no_wrap=True)
+    for entry in front:
+        test = plus_minus(entry.get("test_accuracy"), entry.get("test_ci95"))
+        table.add_row(
+            *_cells(
+                f"{percent(entry['sparsity'])} %",
+                percent(entry["val_accuracy"]),
+                test,
+                count(entry["macs"]),
+                entry["method"] + KIND_MARKS.get(entry["kind"], ""),
+                entry.get("lr_schedule"),
+                entry.get("allocation"),
+                entry["trial"],
+            )
+        )
+    return table
+
+
+def profile_table(summary: Summary) -> RenderableType:
+    """Return the best confirmed point at or above each band of sparsity."""
+    if not summary["profile"]:
+        return Text("no confirmed point in any sparsity band yet")
+    table = _table("best confirmed at each sparsity or more")
+    _numbers(table, "sparsity >=", "test acc", "sparsity")
+    table.add_column("trial", no_wrap=True)
+    for row in summary["profile"]:
+        cells = (
+            f"{percent(row['band'], 0)} %",
+            f"{percent(row['test_accuracy'])} %",
+            f"{percent(row['sparsity'])} %",
+            row["trial"],
+        )
+        table.add_row(*_cells(*cells))
+    return table
+
+
+def list_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Return rows as a table: numbers stand right and are worded by their key, long texts wrap."""
+    if not rows:
+        return Text("nothing here")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = _table()
+    for name in names:
+        values = [row.get(name) for row in rows]
+        numeric = all(isinstance(v, (int, float)) or v is None for v in values)
+        table.add_column(
+            Text(_heading(name)),
+            justify="right" if numeric else "left",
+            no_wrap=max(len(str(v)) for v in values) <= 24,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*_cells(*(_said(name, row.get(name)) for name in names)))
+    return table
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return value
+
+
+def studies_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Return the studies of a home: ``study``, ``status`` and whatever else the rows hold."""
+    return list_table(rows) if rows else Text("no studies in this home")
+
+
+def _facts(title: str, facts: Mapping[str, object]) -> RenderableType:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value is not None:
+            table.add_row(*_cells(name, value))
+    return Group(Text(title, style="bold"), table)
+
+
+def _heading(name: str) -> str:
+    """Name a key for a person: no unit suffix, since the value carries it."""
+    for suffix in ("_s", "_ms", "_bytes"):
+        name = name.removesuffix(suffix)
+    return name.removeprefix("num_").replace("_", " ")
+
+
+def _said(name: str, value: object) -> object:
+    """Word one value by the suffix of its key."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return _plain(value)
+    if name == "sparsity" or name.endswith("accuracy"):
+        return f"{percent(value)} %"
+    if name.endswith("_s"):
+        return duration(value)
+    if name.endswith("_ms"):
+        return f"{value:.2f} ms"
+    if name == "bytes" or name.endswith("_bytes"):
+        return f"{count(value)}B"
+    if name.endswith("macs"):
+        return count(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def forecast_table(forecast: Mapping[str, Any]) -> RenderableType:
+    """Return a search's forecast: one line per number, a table per breakdown.
+
+    Parameters
+    ----------
+    forecast : mapping
+        Plain values by name, worded by their suffix (``_s``, ``_ms``, ``_bytes``, ``macs``); a
+        nested mapping becomes a line of its own values, a list of mappings a table.
+    """
+    facts: dict[str, object] = {}
+    tables: list[RenderableType] = []
+    for name, value in forecast.items():
+        if isinstance(value, Mapping):
+            inner = [f"{_heading(str(k))} {_said(str(k), v)}" for k, v in value.items()]
+            facts[_heading(name)] = ", ".join(inner)
+        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+            tables.append(list_table(value))
+        else:
+            facts[_heading(name)] = _said(name, value)
+    return Group(_facts("forecast", facts), *tables)
+
+
+def trial_table(result: Mapping[str, Any]) -> RenderableType:
+    """Return what `autoprune run` measured, worded for a person."""
+    allocation, schedule = result.get("allocation"), result.get("lr_schedule")
+    seeds = result.get("seeds")
+    latency = result.get("latency_ms")
+    facts: dict[str, object] = {
+        "status": result.get("status"),
+        "method": f"{result['method']} ({result['kind'].replace('_', ' ')})",
+        "lr": schedule,
+        "alloc": allocation,
+        "sparsity": f"{percent(result['sparsity'])} %",
+        "dense val acc": _share(result.get("dense_val_accuracy")),
+        "val acc": _share(result.get("val_accuracy"), result.get("val_ci95")),
+        "test acc": _share(result.get("test_accuracy"), result.get("test_ci95")),
+        "seeds": seeds,
+        "params": f"{count(result['params'])}, {count(result['params_nonzero'])} non-zero",
+        "MACs": f"{count(result['macs'])}, {count(result['macs_effective'])} effective",
+        "latency": None if latency is None else f"{latency:.2f} ms",
+        "epochs": None
+        if result.get("epochs_trained") is None
+        else f"{result['epochs_trained']:g} trained, {result.get('epochs_reused', 0):g} reused",
+        "time": None if result.get("wall_s") is None else duration(result["wall_s"]),
+    }
+    return _facts(f"trial {result['trial']}", facts)
+
+
+def _share(value: float | None, interval: list[float] | None = None) -> str | None:
+    if value is None:
+        return None
+    return f"{plus_minus(value, interval)} %"

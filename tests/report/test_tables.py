@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from autoprune.report import tables
+from tests.report import synthetic
+
+
+def shown(renderable: RenderableType, width: int = 100) -> str:
+    console = Console(width=width, force_terminal=False, color_system=None)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+@pytest.fixture(scope="module")
+def summary() -> dict[str, Any]:
+    return synthetic.summary()
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_front_fits_and_cuts_no_number_or_trial(summary: dict[str, Any], width: int) -> None:
+    text = shown(tables.front_table(summary), width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    for entry in summary["front"]:
+        low, _ = entry["test_ci95"]
+        accuracy = entry["test_accuracy"]
+        assert f"{100 * accuracy:.1f} ± {100 * (accuracy - low):.1f}" in text
+        assert f"{100 * entry['sparsity']:.1f} %" in text
+        assert entry["trial"] in text
+
+
+def test_the_front_names_its_columns_and_its_n(summary: dict[str, Any]) -> None:
+    text = shown(tables.front_table(summary))
+    for name in (
+        "sparsity",
+        "val acc",
+        "test acc ± 95 %",
+        "MACs",
+        "method",
+        "lr",
+        "alloc",
+        "trial",
+    ):
+        assert name in text
+    assert "n = 3 seeds" in text
+    assert f"dense {100 * summary['dense']['test_accuracy']:.1f} % test" in text
+
+
+def test_long_names_wrap_at_80_columns_and_stay_whole_at_100(summary: dict[str, Any]) -> None:
+    long = {"method": "gap_parallel", "lr_schedule": "fixed_peak", "allocation": "uniform_plus"}
+    wide = summary | {"front": [summary["front"][0] | long]}
+    assert all(name in shown(tables.front_table(wide), 100) for name in long.values())
+    assert summary["front"][0]["trial"] in shown(tables.front_table(wide), 80)
+
+
+def test_an_unconfirmed_front_has_dashes_for_test(summary: dict[str, Any]) -> None:
+    bare = {"test_accuracy": None, "test_ci95": None, "seeds": 1}
+    text = shown(tables.front_table(summary | {"front": [summary["front"][0] | bare]}))
+    assert " – " in text  # noqa: RUF001
+    assert "n = 1 seed;" in text
+
+
+def test_no_front_is_said(summary: dict[str, Any]) -> None:
+    assert "no point on the front" in shown(tables.front_table(summary | {"front": []}))
+    assert "no confirmed point" in shown(tables.profile_table(summary | {"profile": []}))
+
+
+def test_the_profile_has_a_line_per_band(summary: dict[str, Any]) -> None:
+    text = shown(tables.profile_table(summary))
+    for row in summary["profile"]:
+        assert f"{100 * row['band']:.0f} %" in text
+        assert row["trial"] in text
+
+
+def test_markup_in_names_is_shown_as_it_is() -> None:
+    rows = [{"study": "a[red]b", "status": "complete", "bytes": 2_500_000, "wall_s": 75.0}]
+    text = shown(tables.studies_table(rows))
+    assert "a[red]b" in text
+    assert "2.50MB" in text
+    assert "1 min 15 s" in text
+    assert "no studies" in shown(tables.studies_table([]))
+
+
+def test_a_list_wraps_the_long_column_and_keeps_names_whole() -> None:
+    rows = [{"name": "lottery_ticket", "reference": "word " * 40, "kind": "weights"}]
+    text = shown(tables.list_table(rows), 80)
+    assert "lottery_ticket" in text
+    assert text.count("word") == 40
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_forecast_words_its_numbers_by_their_suffix() -> None:
+    text = shown(
+        tables.forecast_table(
+            {
+                "num_jobs": 100,
+                "wall_s": 3725.0,
+                "store_bytes": 1.5e9,
+                "shares": {"units": 0.25},
+                "phases": [{"name": "lift", "jobs": 33, "wall_s": 60.0}],
+            }
+        )
+    )
+    for words in ("jobs", "1 h 02 min", "1.50GB", "units 0.25", "lift", "1 min 00 s"):
+        assert words in text
+
+
+def test_a_trial_is_told_in_percent(summary: dict[str, Any]) -> None:
+    entry = summary["front"][0]
+    result = entry | {
+        "status": "ok",
+        "dense_val_accuracy": 0.9,
+        "epochs_trained": 29.0,
+        "wall_s": 31.2,
+    }
+    text = shown(tables.trial_table(result), 80)
+    assert f"trial {entry['trial']}" in text
+    assert f"{100 * entry['sparsity']:.1f} %" in text
+    assert "90.0 %" in text
+    assert "29 trained" in text
+
+
+def test_a_trial_that_never_saw_the_test_set_shows_no_test(summary: dict[str, Any]) -> None:
+    entry = {k: v for k, v in summary["front"][0].items() if not k.startswith(("test_", "lat"))}
+    assert "test acc" not in shown(tables.trial_table(entry))
