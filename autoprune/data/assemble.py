@@ -19,7 +19,6 @@ from autoprune.data.raw import (
     Part,
     RawData,
     check,
-    check_part,
     split,
 )
 from autoprune.data.registry import DATA
@@ -68,7 +67,6 @@ def assemble(
     check(name, raw)
     parts = dict(zip(("train", "val", "test"), split(raw, train_size), strict=True))
     for label, part in parts.items():
-        check_part(f"{name} {label} data", part, len(raw.classes))
         if part.images.shape[1:] != parts["train"].images.shape[1:]:
             raise DataError(f"{name} {label} data", "must have one shape", part.images.shape[1:])
     # Mean and deviation come from all training images, so that train_size does not move them.
@@ -142,12 +140,12 @@ def _to_split(part: Part, normalisation: Normalisation, augmentation: str, devic
     moved = Normalisation(
         normalisation.scale, normalisation.mean.to(device), normalisation.std.to(device)
     )
-    targets = torch.from_numpy(np.require(part.labels, requirements="CW")).to(device)
+    targets = torch.from_numpy(np.require(part.labels, requirements=("C", "W"))).to(device)
     if isinstance(part.images, ImageFiles):
         from autoprune.data.stream import StreamSplit
 
         return StreamSplit(part.images, targets, moved, augmentation)
-    pixels = torch.from_numpy(np.require(part.images, requirements="CW")).to(device)
+    pixels = torch.from_numpy(np.require(part.images, requirements=("C", "W"))).to(device)
     if pixels.numel() * 4 > LIMIT_BYTES:
         return TensorSplit(pixels, targets, moved.black, augmentation, moved)
     return TensorSplit(moved(pixels), targets, moved.black, augmentation)

@@ -162,8 +162,10 @@ def split(raw: RawData, train_size: int | None) -> tuple[Part, Part, Part]:
     num_val = 0 if raw.val else raw.num_val
     num_test = 0 if raw.test else raw.num_test
     num_train = len(order) - num_val - num_test
-    if num_train < 1:
-        raise DataError("training data", "is too small to split off validation data", len(order))
+    if num_train < 1 or not (raw.val or num_val) or not (raw.test or num_test):
+        raise DataError(
+            "training data", "is too small to split off validation and test data", len(order)
+        )
     val = raw.val or raw.train.take(order[num_train : num_train + num_val])
     test = raw.test or raw.train.take(order[num_train + num_val :])
     if train_size is not None and train_size > num_train:
@@ -181,6 +183,8 @@ def check_part(place: str, part: Part, num_classes: int) -> None:
     """
     if len(part.labels) == 0 or len(part.images) == 0:
         raise DataError(place, "must not be empty", remedy="give at least one example per class")
+    if len(part.images.shape) < 2:
+        raise DataError(f"{place} inputs", "must have a shape of their own", part.images.shape)
     if len(part.images) != len(part.labels):
         raise DataError(
             place,
@@ -200,14 +204,13 @@ def check_part(place: str, part: Part, num_classes: int) -> None:
 
 
 def _check_finite(place: str, images: Images) -> None:
-    for number, image in enumerate(images):
-        if not np.isfinite(image).all():
-            raise DataError(
-                f"{place} input {number}",
-                "must be finite",
-                float(image[~np.isfinite(image)].flat[0]),
-                "remove or repair it",
-            )
+    if np.isfinite(images).all():
+        return
+    number = int(np.argmax(~np.isfinite(images).reshape(len(images), -1).all(axis=1)))
+    bad = images[number][~np.isfinite(images[number])]
+    raise DataError(
+        f"{place} input {number}", "must be finite", float(bad.flat[0]), "remove or repair it"
+    )
 
 
 def check(name: str, raw: RawData) -> None:

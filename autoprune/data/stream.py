@@ -56,15 +56,16 @@ class StreamSplit:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Split.batches`."""
         index = torch.arange(self.size) if order is None else order.cpu()
+        parts = torch.split(index, batch_size)
         device = self.targets.device
         loader = DataLoader(
             _Files(self.files),
-            batch_sampler=[part.tolist() for part in index.split(batch_size)],
+            batch_sampler=[part.tolist() for part in parts],
             num_workers=torch.get_num_threads(),
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # its own, so that the global one is left alone
         )
-        for raw, part in zip(loader, index.split(batch_size), strict=True):
+        for raw, part in zip(loader, parts, strict=True):
             inputs = self.normalisation(raw.to(device, non_blocking=True))
             if augment is not None and self.augmentation == "crop_flip":
                 inputs = random_crop_flip(inputs, self.normalisation.black, augment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,7 @@ def _decode_dataset(place: str, dataset: Any) -> UserPart:
     for number in range(len(dataset)):
         image, label = dataset[number]
         images.append(_image(image))
-        labels.append(int(label))
+        labels.append(operator.index(label))
         if images[-1].shape != images[0].shape:
             raise DataError(
                 f"{place} input {number}",

@@ -20,5 +20,5 @@ def count_nonzero(model: nn.Module) -> int:
 
 
 def effective_macs(layers: Iterable[LayerInfo], density: Mapping[str, float]) -> float:
-    """Return the sum of each layer's multiply-adds times its density; a layer not named is dense."""
+    """Return the sum of each layer's multiply-adds times its density, 1 for layers not named."""
     return sum(layer.macs * density.get(layer.name, 1.0) for layer in layers)

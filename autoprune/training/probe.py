@@ -41,7 +41,7 @@ def probe(text: str) -> dict[str, Any]:
 
 
 def full_info(task: Task) -> TaskInfo:
-    """Return what a search needs to know of a task: its description, and how far pruning reaches."""
+    """Return a task's description, with how far each kind of pruning reaches."""
     from autoprune.pruning.reach import find_reach
 
     reach = find_reach(task.build_model(0), task.info.layers, task.info.input_shape)

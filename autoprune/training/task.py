@@ -131,10 +131,14 @@ def _user_task(config: TaskConfig, file: UserFile, device: str) -> Task:
 
     if config.width != 1.0:
         raise ConfigError("task.width", "must be 1 with a task file", config.width)
-    raw = user_raw(call("train_data"), call("val_data"), call("test_data"))
+    with file.blame("while its data was read"):
+        raw = user_raw(call("train_data"), call("val_data"), call("test_data"))
     if functions["loss"] is not None:
         raw = replace(raw, warnings=(*raw.warnings, OWN_LOSS))
     factory = partial(_user_model, str(file.path), file.function("model") or nn.Identity)
+    with global_stream(0, "init"):
+        if factory() is factory():
+            raise TaskError(str(file.path), "model() must return a new model each time")
     if raw.classes_guessed:
         size = _fresh_output_size(factory, raw.train.images.shape[1:], str(file.path))
         names = [*raw.classes, *map(str, range(len(raw.classes), size))]

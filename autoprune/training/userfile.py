@@ -32,7 +32,7 @@ class UserFile:
         for name in modules:
             # Another task file's module of the same name, or an older version of this one.
             sys.modules.pop(name, None)
-        with self._blame("on import"):
+        with self.blame("on import"):
             self._module = self._import()
         for name in REQUIRED:
             if self.function(name) is None:
@@ -56,14 +56,20 @@ class UserFile:
             return None
 
         def call(*arguments: Any) -> Any:
-            with self._blame(f"in {name}()"):
+            with self.blame(f"in {name}()"):
                 return function(*arguments)
 
         return call
 
     @contextmanager
-    def _blame(self, where: str) -> Iterator[None]:
-        """Let the file import its neighbours, and name its line when it raises."""
+    def blame(self, where: str) -> Iterator[None]:
+        """Let the file import its neighbours, and name its line when it raises.
+
+        Raises
+        ------
+        TaskError
+            In place of whatever is raised inside; `BadInput` passes as it is.
+        """
         folder = str(self.path.parent)
         sys.path.insert(0, folder)
         try:
