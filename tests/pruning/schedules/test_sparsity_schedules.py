@@ -10,7 +10,8 @@ from autoprune.pruning.schedules import cubic, geometric, one_shot
     [(1000, 0), (2000, 0.29707), (3000, 0.520312), (5000, 0.7875), (7000, 0.885938), (9000, 0.9)],
 )
 def test_cubic_at_the_steps_of_the_card(step, sparsity):
-    # Card sparsity_schedules c1: begin 1000, end 9000, target .9; six digits, halves rounded either way.
+    # Card sparsity_schedules c1: begin 1000, end 9000, target .9; six digits,
+    # halves rounded either way.
     assert cubic.sparsity_at((step - 1000) / 8000, 0.9) == pytest.approx(sparsity, abs=6e-7)
 
 

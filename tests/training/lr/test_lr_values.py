@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -135,7 +136,7 @@ def test_silo_never_falls_with_the_cycle_and_keeps_its_range(low, rise, beta, de
     schedule = Silo(low=low, rise=rise, beta=beta, delay=delay)
     peaks = [schedule.peak(CycleInfo(index=m, round_share=share)) for m in range(26)]
     assert peaks[: delay + 1] == [low] * (delay + 1)
-    for early, late in zip(peaks, peaks[1:], strict=False):
+    for early, late in pairwise(peaks):
         assert early <= late * (1 + 1e-15)  # one rounding
     assert peaks[-1] <= (low + rise) * (1 + 1e-15)
 
