@@ -2,10 +2,11 @@
 
 `torch.export.load` unpickles whatever an archive asks it to: sample inputs (first with
 ``weights_only=True``, then without), weights and constants marked ``use_pickle``, custom objects.
-It also evaluates the shape expressions of the graph as Python. So sample inputs are dropped when
-an archive is written, and before one is read every entry is checked: raw tensors, the graph and
-its configuration only, nothing marked as pickled, and shape expressions made of symbols, numbers
-and arithmetic. Nothing that is left can run code of its own.
+It also evaluates the shape expressions of the graph as Python, imports what the tree of the
+inputs names, and lets the graph call any function below ``torch``. So sample inputs are dropped
+when an archive is written, and before one is read all of it is checked: raw tensors, the graph
+and its configuration only, nothing marked as pickled, shape expressions of symbols, numbers and
+arithmetic, plain containers, and calls of tensor operators and arithmetic.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ _FUNCTIONS = (
     "|Unequality|StrictLessThan|LessThan|StrictGreaterThan|GreaterThan|Eq|Ne|Lt|Le|Gt|Ge"
 )
 _EXPRESSION = re.compile(rf"(?:{_SYMBOL}|\b(?:{_FUNCTIONS})\(|\b\d+\b|[-+*/(),<>=\s])*")
+_CALL = re.compile(
+    r"torch\.ops\.(?:aten|prims|higher_order|torchvision)\.[\w.]+|torch\.sym_\w+"
+    r"|_operator\.(?:getitem|add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_)"
+)
+_CONTAINERS = frozenset({"builtins.tuple", "builtins.list", "builtins.dict", None})
 
 
 class PT2Exporter:
@@ -94,6 +100,8 @@ def check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {info.filename: info.file_size for info in archive.infolist()}
+            if len(entries) != len(archive.infolist()):
+                raise ValueError("two entries have one name")
             texts = {n: archive.read(n) for n in entries if n.endswith(".json")}
         contents = {name: json.loads(text) for name, text in texts.items()}
     except (zipfile.BadZipFile, ValueError, OSError) as error:
@@ -101,11 +109,26 @@ def check_archive(path: Path) -> None:
     for name, size in entries.items():
         if not _ENTRIES.fullmatch(name) or (name.endswith("/model.pt") and size):
             raise VerificationError(f"{path.name} must hold raw tensors and a graph; got {name!r}")
-    for key, value in (pair for content in contents.values() for pair in _pairs(content)):
-        if key == "use_pickle" and value is not False:
-            raise VerificationError(f"{path.name} must not hold pickled objects")
-        if key == "expr_str" and not _EXPRESSION.fullmatch(str(value)):
-            raise VerificationError(f"{path.name}: a shape must be arithmetic; got {value!r}")
+    try:
+        for key, value in (pair for content in contents.values() for pair in _pairs(content)):
+            if not _harmless(key, value):
+                raise VerificationError(f"{path.name} must compute and nothing else; got {value!r}")
+    except (ValueError, TypeError, LookupError) as error:
+        raise VerificationError(f"{path.name} holds a malformed graph: {error}") from error
+
+
+def _harmless(key: str, value: Any) -> bool:
+    """Whether torch's loader takes nothing but data from an entry of the graph's JSON."""
+    if key == "use_pickle":
+        return value is False
+    if key == "expr_str":
+        return _EXPRESSION.fullmatch(value) is not None
+    if key == "nodes":
+        return all(_CALL.fullmatch(node["target"]) for node in value)
+    if key in {"in_spec", "out_spec"}:
+        types = [kind for name, kind in _pairs(json.loads(value)) if name == "type"]
+        return _CONTAINERS.issuperset(types)
+    return True
 
 
 def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
