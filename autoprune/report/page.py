@@ -110,7 +110,7 @@ def _facts(summary: Summary) -> list[tuple[str, str, str]]:
     facts = [
         (
             "dense model",
-            f"{percent(accuracy)} %",
+            percent(accuracy) + ("" if accuracy is None else " %"),
             f"{split} accuracy, {count(dense['params'])} parameters, {count(dense['macs'])} MACs",
         )
     ]

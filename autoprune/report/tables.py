@@ -125,6 +125,8 @@ def _plain(value: object) -> object:
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_said(str(k), v)}" for k, v in value.items())
     return value
 
 
@@ -160,15 +162,40 @@ def _said(name: str, value: object) -> object:
         return duration(value)
     if name.endswith("_ms"):
         return f"{value:.2f} ms"
-    if name == "bytes" or name.endswith("_bytes"):
+    if name.endswith("bytes"):
         return f"{count(value)}B"
     if name.endswith("macs"):
         return count(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
+def _described(title: str, content: Mapping[str, Any]) -> RenderableType:
+    """Show a nested mapping: a line per value, a table per list of rows."""
+    facts: dict[str, object] = {}
+    tables: list[RenderableType] = []
+    for name, value in content.items():
+        rows = _rows(value)
+        if rows:
+            tables.append(Group(Text(_heading(name), style="bold"), list_table(rows)))
+        elif isinstance(value, Mapping):
+            inner = [f"{_heading(str(k))} {_said(str(k), v)}" for k, v in value.items()]
+            facts[_heading(name)] = ", ".join(inner)
+        else:
+            facts[_heading(name)] = _said(name, value)
+    return Group(_facts(title, facts), *([Text()] if tables else []), *tables)
+
+
+def _rows(value: object) -> list[Mapping[str, Any]]:
+    """Return the rows of a list of mappings or of a mapping of mappings, else nothing."""
+    if isinstance(value, Mapping) and value and all(isinstance(v, Mapping) for v in value.values()):
+        return [{"name": name, **row} for name, row in value.items()]
+    if isinstance(value, (list, tuple)) and value and all(isinstance(v, Mapping) for v in value):
+        return list(value)
+    return []
+
+
 def forecast_table(forecast: Mapping[str, Any]) -> RenderableType:
-    """Return a search's forecast: one line per number, a table per breakdown.
+    """Return a search's forecast.
 
     Parameters
     ----------
@@ -176,17 +203,28 @@ def forecast_table(forecast: Mapping[str, Any]) -> RenderableType:
         Plain values by name, worded by their suffix (``_s``, ``_ms``, ``_bytes``, ``macs``); a
         nested mapping becomes a line of its own values, a list of mappings a table.
     """
-    facts: dict[str, object] = {}
-    tables: list[RenderableType] = []
-    for name, value in forecast.items():
-        if isinstance(value, Mapping):
-            inner = [f"{_heading(str(k))} {_said(str(k), v)}" for k, v in value.items()]
-            facts[_heading(name)] = ", ".join(inner)
-        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
-            tables.append(list_table(value))
-        else:
-            facts[_heading(name)] = _said(name, value)
-    return Group(_facts("forecast", facts), *tables)
+    return _described("forecast", forecast)
+
+
+def export_table(report: Mapping[str, Any]) -> RenderableType:
+    """Return an export's report: its numbers, and its files without their hashes."""
+    content = {key: value for key, value in report.items() if value is not None}
+    if "files" in content:
+        content["files"] = {
+            name: {key: value for key, value in file.items() if key != "sha256"}
+            for name, file in content["files"].items()
+        }
+    if isinstance(content.get("front"), Mapping):
+        keys = ("trial", "sparsity", "val_accuracy", "test_accuracy", "seeds")
+        content["front"] = {key: content["front"].get(key) for key in keys}
+    return _described("exported", content)
+
+
+def doctor_tables(found: Mapping[str, Any]) -> list[RenderableType]:
+    """Return what the examination found: a block per section, single values first."""
+    single = {name: value for name, value in found.items() if not isinstance(value, Mapping)}
+    blocks = [_described(_heading(k), v) for k, v in found.items() if isinstance(v, Mapping)]
+    return [*([_described("doctor", single)] if single else []), *blocks]
 
 
 def trial_table(result: Mapping[str, Any]) -> RenderableType:

@@ -17,7 +17,7 @@ NAMES = {
     "scratch_e": "the same net from scratch",
 }
 DENSITY_TOLERANCE = 1.03  # two points within 3 % of each other's density count as equally sparse
-CLEARLY_SPARSER = 1.15  # from here on the difference in density is part of the verdict
+CLEARLY_SPARSER = 1.25  # from here on the difference in density is part of the verdict
 
 
 @dataclass(frozen=True)

@@ -128,3 +128,27 @@ def test_a_trial_is_told_in_percent(summary: dict[str, Any]) -> None:
 def test_a_trial_that_never_saw_the_test_set_shows_no_test(summary: dict[str, Any]) -> None:
     entry = {k: v for k, v in summary["front"][0].items() if not k.startswith(("test_", "lat"))}
     assert "test acc" not in shown(tables.trial_table(entry))
+
+
+def test_an_export_shows_its_files_without_hashes() -> None:
+    report = {
+        "files": {"model.onnx": {"size_bytes": 1_070_000, "sha256": "ab" * 32, "note": "zeros"}},
+        "sparsity": 0.9,
+        "own": {"test_accuracy": 0.9512},
+        "front": None,
+        "dense_size_bytes": 4_000_000,
+    }
+    text = shown(tables.export_table(report), 80)
+    assert "abab" not in text
+    assert "sha256" not in text
+    for words in ("model.onnx", "1.07MB", "90.0 %", "test accuracy 95.1 %", "4.00MB", "zeros"):
+        assert words in text
+
+
+def test_a_doctor_shows_a_block_per_section() -> None:
+    blocks = tables.doctor_tables(
+        {"ok": True, "versions": {"torch": "2.14"}, "model": {"layers": [{"name": "fc", "n": 3}]}}
+    )
+    text = "".join(shown(block, 80) for block in blocks)
+    for words in ("doctor", "yes", "versions", "2.14", "layers", "fc"):
+        assert words in text
