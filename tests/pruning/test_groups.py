@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from autoprune.models.build import build_model
 from autoprune.pruning.groups import find_groups, inspect_groups
 from autoprune.testing.nets import settle, tiny_conv, tiny_mlp, tiny_resnet
 
@@ -202,3 +203,25 @@ def test_models_of_torchvision_and_timm():
     )
     names = [g.name for g in find_groups(vit, image)]
     assert names == ["blocks.0.mlp.fc1.weight", "blocks.1.mlp.fc1.weight"]
+
+
+# Every hidden layer; of a residual net only the first convolution of each of its 3 n blocks.
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("mlp", 2),
+        ("lenet300", 2),
+        ("conv2", 4),
+        ("conv4", 6),
+        ("conv6", 8),
+        ("resnet20", 9),
+        ("vgg16_bn", 13),
+    ],
+)
+def test_our_own_models(name, count):
+    model = build_model(name, 10, (3, 32, 32), width=0.25)
+    groups = find_groups(model, torch.zeros(2, 3, 32, 32))
+    assert len(groups) == count
+    owned = {m.name for g in groups for m in g.members if m.role == "out"}
+    last = [n for n, p in model.named_parameters() if p.dim() > 1][-1]
+    assert last not in owned
