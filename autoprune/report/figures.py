@@ -111,11 +111,15 @@ def _scale(axes: Any, summary: Summary, shown: Sequence[Entry]) -> int:
     axes.set_xlim(low, high)
     axes.set_xticks([-np.log10(1 - t) for t in ticks], [f"{100 * t:g} %" for t in ticks])
     level = _dense_level(summary)
-    values = np.array([*([] if level is None else [100 * level]), *_values(shown)[0]])
+    centre, bars = _values(shown)
+    values = np.array([*([] if level is None else [100 * level]), *centre])
     top = values.max()
     floor = max(values.min(), top - 4 * max(top - float(np.quantile(values, 0.25)), 2.0))
-    axes.set_ylim(floor - 0.06 * (top - floor) - 0.2, min(top + 0.08 * (top - floor) + 0.3, 100.5))
-    return int((values < floor).sum())
+    inside = centre >= floor
+    low = min(float((centre - bars[0])[inside].min()), floor)
+    high = max(float((centre + bars[1]).max()), top)
+    axes.set_ylim(low - 0.05 * (high - low) - 0.1, min(high + 0.06 * (high - low) + 0.1, 100.5))
+    return int((~inside).sum())
 
 
 def caption(summary: Summary) -> str:
@@ -163,7 +167,9 @@ def front_png(summary: Summary, path: Path) -> None:
     if shown:
         below = _scale(axes, summary, shown)
         line += f"; {below} below the view" if below else ""
-        axes.legend(loc="lower left", frameon=False, fontsize=8.5)
+        axes.legend(
+            loc="lower left", facecolor="white", framealpha=0.85, edgecolor="none", fontsize=8.5
+        )
     axes.set_title(summary["study"], loc="left", fontsize=12, fontweight="bold", parse_math=False)
     axes.set_xlabel("sparsity of the prunable weights (density on a log scale)", color=SOFT)
     axes.set_ylabel("accuracy, %", color=SOFT)
@@ -171,5 +177,5 @@ def front_png(summary: Summary, path: Path) -> None:
     axes.tick_params(colors=SOFT, length=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#c6ccc8")
-    figure.supxlabel(fill(line, 136), fontsize=7.5, color=SOFT, x=0.01, ha="left")
+    figure.supxlabel(fill(line, 140), fontsize=7.5, color=SOFT, x=0.01, ha="left")
     figure.savefig(path, format="png")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -106,30 +106,33 @@ def _quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(verbosity)
 
 
-def _evaluate(
-    rows: Sequence[Mapping[str, Scalar]],
-    distributions: Mapping[str, BaseDistribution],
-    outcome: np.ndarray,
-) -> dict[str, float]:
-    """Run PED-ANOVA, conditional knobs included, on an in-memory study of the records."""
+def _evaluator(
+    rows: Sequence[Mapping[str, Scalar]], distributions: Mapping[str, BaseDistribution]
+) -> Callable[[np.ndarray], dict[str, float]]:
+    """Return PED-ANOVA, conditional knobs included, as a function of the trials' outcomes."""
     import optuna
 
     study = optuna.create_study(direction="minimize")
     study.add_trials(
         [
             optuna.create_trial(
-                params=dict(row),
-                distributions={name: distributions[name] for name in row},
-                value=float(value),
+                params=dict(row), distributions={n: distributions[n] for n in row}, value=0.0
             )
-            for row, value in zip(rows, outcome, strict=True)
+            for row in rows
         ]
     )
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=TOP_SHARE)
-    found: dict[str, float] = optuna.importance.get_param_importances(
-        study, evaluator=evaluator, normalize=False
-    )
-    return found
+
+    def evaluate(outcome: np.ndarray) -> dict[str, float]:
+        found: dict[str, float] = optuna.importance.get_param_importances(
+            study,
+            evaluator=evaluator,
+            target=lambda trial: float(outcome[trial.number]),
+            normalize=False,
+        )
+        return found
+
+    return evaluate
 
 
 def _typical(values: Sequence[Scalar], distribution: BaseDistribution) -> str:
@@ -178,10 +181,9 @@ def knob_importance(records: Sequence[Mapping[str, Any]]) -> list[Knob]:
     outcome = excess_error(usable)
     rng = numpy_stream(0, "report", "importance")
     with _quiet():
-        found = _evaluate(rows, distributions, outcome)
-        shuffled = [
-            _evaluate(rows, distributions, rng.permutation(outcome)) for _ in range(SHUFFLES)
-        ]
+        evaluate = _evaluator(rows, distributions)
+        found = evaluate(outcome)
+        shuffled = [evaluate(rng.permutation(outcome)) for _ in range(SHUFFLES)]
     best = [rows[i] for i in np.argsort(outcome, kind="stable")[: round(TOP_SHARE * len(rows))]]
     return [
         Knob(

@@ -25,6 +25,8 @@ from autoprune.report.words import (
 )
 
 KINDS = {"weights": "weights", "units": "units", "low_rank": "low rank"}
+MAX_RECORDS = 800  # drawn; the rest, worst first, would only slow the page
+MAX_LAYERS = 40_000  # layer shares embedded for search records; beyond, the front's only
 SHAPES = {"weights": "●", "units": "■", "low_rank": "◆"}
 
 
@@ -47,6 +49,10 @@ def _embed(value: Any) -> str:
 
 def _share(part: float | None, whole: float) -> float | None:
     return None if part is None or not whole else part / whole
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)
 
 
 def _point(entry: Entry, group: str, dense: Mapping[str, Any], names: Sequence[str]) -> Any:
@@ -72,21 +78,30 @@ def _point(entry: Entry, group: str, dense: Mapping[str, Any], names: Sequence[s
         "effective": _share(entry.get("macs_effective"), dense["macs"]),
         "latency": entry.get("latency_ms"),
         "config": chosen(entry["config"]),
-        "layers": [layers.get(name) for name in names] if layers else [],
+        "layers": [_rounded(layers.get(name)) for name in names] if layers else [],
         "physical": physical(entry, dense) if group != "record" else None,
     }
 
 
-def _chart_data(summary: Summary) -> dict[str, Any]:
-    dense = summary["dense"]
+def _drawn(summary: Summary) -> list[Entry]:
+    """Return the search records to draw: finished, not on the front, the best if they are many."""
     confirmed = {entry["trial"] for entry in summary["front"]}
-    records = [
+    finished = [
         r
         for r in summary["records"]
         if r.get("val_accuracy") is not None and r["trial"] not in confirmed
     ]
+    best = sorted(finished, key=lambda r: (r.get("pareto_rank") is None, r.get("pareto_rank") or 0))
+    kept = best[:MAX_RECORDS]
+    if sum(len(r.get("layers") or {}) for r in kept) > MAX_LAYERS:
+        return [{**record, "layers": {}} for record in kept]
+    return kept
+
+
+def _chart_data(summary: Summary) -> dict[str, Any]:
+    dense = summary["dense"]
     groups = (
-        ("record", records),
+        ("record", _drawn(summary)),
         ("baseline", [b for b in summary["baselines"] if b["baseline"] != "dense"]),
         ("front", sorted(summary["front"], key=lambda e: float(e["sparsity"]))),
     )
@@ -188,6 +203,11 @@ def _notes(summary: Summary) -> list[str]:
     if summary["status"] != "complete":
         notes.append(
             f"The study is {summary['status']}: numbers will move until its front is confirmed."
+        )
+    missing = len(summary["records"]) - MAX_RECORDS
+    if missing > 0:
+        notes.append(
+            f"The charts show the best {MAX_RECORDS} search records; {missing} are left out."
         )
     seeds = {entry.get("seeds", 1) for entry in summary["front"]}
     if summary["front"] and all(e.get("test_accuracy") is None for e in summary["front"]):

@@ -168,3 +168,16 @@ def test_numbers_json_cannot_hold_become_null() -> None:
     trial = summary["records"][0]["trial"]
     points = Page(render(summary)).data["points"]
     assert next(p for p in points if p["trial"] == trial)["val"] is None
+
+
+def test_a_large_study_stays_small_and_says_what_it_leaves_out(
+    monkeypatch: pytest.MonkeyPatch, summary: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("autoprune.report.page.MAX_RECORDS", 40)
+    monkeypatch.setattr("autoprune.report.page.MAX_LAYERS", 40 * 3 - 1)
+    page = Page(render(summary))
+    records = [p for p in page.data["points"] if p["group"] == "record"]
+    assert len(records) == 40
+    assert all(p["layers"] == [] for p in records)
+    assert all(len(p["layers"]) == 3 for p in page.data["points"] if p["group"] == "front")
+    assert "The charts show the best 40 search records; 60 are left out." in page.text
