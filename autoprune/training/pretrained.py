@@ -15,6 +15,7 @@ from autoprune.core.errors import TaskError
 
 SHOWN = 3
 """Keys named in a message, per kind of misfit."""
+REMEDY = "save it as safetensors, or its state_dict() alone"
 
 
 def load_checkpoint(path: str) -> dict[str, Tensor]:
@@ -32,17 +33,21 @@ def load_checkpoint(path: str) -> dict[str, Tensor]:
             return load_file(path)
         value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise TaskError(
-            path,
-            "holds pickled code, which is never run",
-            remedy="save it as safetensors, or its state_dict() alone",
-        ) from error
+        if not _looks_pickled(path):
+            raise TaskError(path, "is no checkpoint", remedy=REMEDY) from error
+        raise TaskError(path, "holds pickled code, which is never run", remedy=REMEDY) from error
     except (SafetensorError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
         raise TaskError(path, f"cannot be read as a checkpoint: {error}") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(value, dict) and isinstance(value.get(wrapper), dict):
             value = value[wrapper]
     return state_dict_of(path, value)
+
+
+def _looks_pickled(path: str) -> bool:
+    """Return whether a file begins as a pickle or as the zip file torch puts pickles in."""
+    with Path(path).open("rb") as file:
+        return file.read(2).startswith((b"\x80", b"PK"))
 
 
 def state_dict_of(place: str, value: Any) -> dict[str, Tensor]:

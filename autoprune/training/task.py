@@ -187,6 +187,7 @@ def _task(
         weights = load_checkpoint(config.checkpoint)
     if weights is not None:
         check_fits(config.checkpoint or f"{place} pretrained()", weights, model)
+        weights = {name: weights[name] for name in model.state_dict()}
     info = describe_model(model, data, place)
     if weights is not None:
         info = replace(info, pretrained=True, warnings=(*info.warnings, RETRAINING_ONLY))
