@@ -9,7 +9,17 @@ import typer
 from autoprune.cli import options
 from autoprune.cli.output import emit, show
 
-KINDS = ("methods", "scores", "allocations", "schedules", "lr", "recipes", "models", "data", "spaces")
+KINDS = (
+    "methods",
+    "scores",
+    "allocations",
+    "schedules",
+    "lr",
+    "recipes",
+    "models",
+    "data",
+    "spaces",
+)
 
 
 def register(app: typer.Typer) -> None:

@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    method: Annotated[str, typer.Option("--method", help="Pruning method (autoprune list methods).")],
+    method: Annotated[
+        str, typer.Option("--method", help="Pruning method (autoprune list methods).")
+    ],
     sparsity: Annotated[
         str | None, typer.Option("--sparsity", help="Share of prunable weights to remove.")
     ] = None,

@@ -114,6 +114,7 @@ def open_study(
     seed: int = 0,
     options: SearchOptions | None = None,
     resume: bool = False,
+    settings: dict[str, Any] | None = None,
     clock: Clock = time.monotonic,
 ) -> Study:
     """Start a study, or go on with one.
@@ -128,6 +129,9 @@ def open_study(
         What it searches; on resume they must be what they were.
     resume : bool
         Go on where the study stopped; start it when there is none.
+    settings : dict, optional
+        What the workers are told (`trial.settings.WorkerSettings`), kept so that a point can be
+        rebuilt and exported later.
     clock : Callable
         See `Journal`.
 
@@ -155,7 +159,9 @@ def open_study(
                 raise StudyError("--name", "was taken by another search just now", name)
             _check_unchanged(journal.events[0], space, info, seed, options)
         else:
-            journal.append(_header(name, space, info, seed, options))
+            journal.append(
+                {**_header(name, space, info, seed, options), "settings": settings or {}}
+            )
     except BaseException:
         lock.close()
         raise
@@ -194,6 +200,17 @@ def _locked(folder: Path) -> IO[str]:
             "study", "is being searched by another process", folder.name, "wait, or use --name"
         ) from None
     return lock
+
+
+def check_same_search(header: Event, space: Space, seed: int, options: SearchOptions) -> None:
+    """Refuse to resume another search under the same name, before the task is looked at.
+
+    Raises
+    ------
+    StudyError
+        Naming what changed.
+    """
+    _check_unchanged(header, space, TaskInfo.from_json(header["task"]), seed, options)
 
 
 def _check_unchanged(

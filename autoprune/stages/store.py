@@ -13,7 +13,6 @@ import logging
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,9 +22,8 @@ from safetensors.torch import save as save_tensors
 
 from autoprune.core.errors import StoreError, StudyError
 from autoprune.stages.state import TrialState
+from autoprune.stages.store_files import check_version, file_of
 
-VERSION = 1
-DEFAULT_CAP_BYTES = 8 * 2**30
 _LOG = logging.getLogger(__name__)
 
 
@@ -36,8 +34,6 @@ class Store:
     ----------
     root : Path
         Folder of the store; made when missing.
-    cap_bytes : int
-        Size above which `trim` removes the least recently used states.
 
     Raises
     ------
@@ -45,14 +41,14 @@ class Store:
         If the folder cannot be written, or holds the store of a newer version.
     """
 
-    def __init__(self, root: Path, cap_bytes: int = DEFAULT_CAP_BYTES) -> None:
-        self.root, self.cap_bytes = root, cap_bytes
+    def __init__(self, root: Path) -> None:
+        self.root = root
         self._recent: OrderedDict[str, TrialState] = OrderedDict()
         check_version(root)
 
     def path(self, key: str) -> Path:
         """Return the file a key's state is kept in."""
-        return self.root / key[:2] / f"{key}.safetensors"
+        return file_of(self.root, key)
 
     def get(self, key: str) -> TrialState | None:
         """Return a stored state, or None; a damaged file counts as absent and is removed."""
@@ -113,52 +109,6 @@ class Store:
         self._recent.move_to_end(key)
         while len(self._recent) > 16:
             self._recent.popitem(last=False)
-
-    def size_bytes(self) -> int:
-        """Return how much the states take on disk."""
-        return sum(path.stat().st_size for path in self.root.glob("*/*.safetensors"))
-
-    def trim(self, pinned: Iterable[str] = ()) -> int:
-        """Remove the least recently used states above the cap; return how many.
-
-        Parameters
-        ----------
-        pinned : iterable of str
-            Keys that stay whatever their age: finalists.
-        """
-        keep = set(pinned)
-        files = [
-            (p.stat().st_mtime, p.stat().st_size, p) for p in self.root.glob("*/*.safetensors")
-        ]
-        excess, removed = sum(size for _, size, _ in files) - self.cap_bytes, 0
-        for _, size, path in sorted(files):
-            if excess <= 0:
-                break
-            if path.stem not in keep:
-                path.unlink(missing_ok=True)
-                excess, removed = excess - size, removed + 1
-        return removed
-
-
-def check_version(root: Path) -> None:
-    """Make the store's folder, or check that this version can use what is there."""
-    marker = root / "VERSION"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        if not marker.exists():
-            marker.write_text(f"{VERSION}\n")
-        found = marker.read_text().strip()
-    except OSError as error:
-        raise StudyError(
-            f"home {root.parent}", "must be writable", str(error), "give another --home"
-        ) from error
-    if found != str(VERSION):
-        raise StudyError(
-            f"store {root}",
-            f"must be of version {VERSION}",
-            found,
-            "update AutoPrune, or give another --home",
-        )
 
 
 def _pack(state: TrialState) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from autoprune.core.config import TaskConfig
 from autoprune.core.errors import DataError, TaskError
-from autoprune.core.records import Job
+from autoprune.core.records import Job, TaskInfo
 from autoprune.data.taskfile import identify
 from autoprune.pruning.view import UnitGroup
 from autoprune.stages.base import KeyContext, Numerics
@@ -91,6 +92,16 @@ def open_context(
         threads=threads,
     )
     return WorkerContext(settings, loaded)
+
+
+def probe_and_open(settings: WorkerSettings) -> tuple[TaskInfo, WorkerContext]:
+    """Load a task in this process: what a search needs to know of it, and a worker on it."""
+    from autoprune.training.probe import full_info
+
+    torch.set_num_threads(settings.threads)
+    task = load_task(settings.task, settings.device)
+    context = WorkerContext(replace(settings, fingerprint=task.info.fingerprint), task)
+    return full_info(task), context
 
 
 def apply_numerics(settings: WorkerSettings) -> None:

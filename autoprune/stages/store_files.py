@@ -1,0 +1,62 @@
+"""The store's folder: its version and its size; torch-free, for drivers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from autoprune.core.errors import StudyError
+
+VERSION = 1
+DEFAULT_CAP_BYTES = 8 * 2**30
+
+
+def file_of(root: Path, key: str) -> Path:
+    """Return the file a key's state is kept in."""
+    return root / key[:2] / f"{key}.safetensors"
+
+
+def size_bytes(root: Path) -> int:
+    """Return how much the states take on disk."""
+    return sum(path.stat().st_size for path in root.glob("*/*.safetensors"))
+
+
+def trim(root: Path, pinned: Iterable[str] = (), cap_bytes: int = DEFAULT_CAP_BYTES) -> int:
+    """Remove the least recently used states above a size; return how many.
+
+    Parameters
+    ----------
+    pinned : iterable of str
+        Keys that stay whatever their age: finalists.
+    """
+    keep = set(pinned)
+    files = [(p.stat().st_mtime, p.stat().st_size, p) for p in root.glob("*/*.safetensors")]
+    excess, removed = sum(size for _, size, _ in files) - cap_bytes, 0
+    for _, size, path in sorted(files):
+        if excess <= 0:
+            break
+        if path.stem not in keep:
+            path.unlink(missing_ok=True)
+            excess, removed = excess - size, removed + 1
+    return removed
+
+
+def check_version(root: Path) -> None:
+    """Make the store's folder, or check that this version can use what is there."""
+    marker = root / "VERSION"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if not marker.exists():
+            marker.write_text(f"{VERSION}\n")
+        found = marker.read_text().strip()
+    except OSError as error:
+        raise StudyError(
+            f"home {root.parent}", "must be writable", str(error), "give another --home"
+        ) from error
+    if found != str(VERSION):
+        raise StudyError(
+            f"store {root}",
+            f"must be of version {VERSION}",
+            found,
+            "update AutoPrune, or give another --home",
+        )
