@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from autoprune.core.records import Job
-from autoprune.search.sampler import uniform
+from autoprune.core.records import Job, Purpose
+from autoprune.search.sampler import plainest, uniform
 from autoprune.search.strategies.base import View, Wish, share_of_epochs
 
 EXPLORE_SHARE = 1 / 3
@@ -45,9 +45,19 @@ def lift_is_due(view: View) -> bool:
 
 
 def _lift(view: View) -> Job | None:
+    """Lift the best prediction; every second time, among methods that were never lifted.
+
+    A surrogate is blind to a method at a rung where it never saw it, so each gets one hearing.
+    """
     if not view.seen:
         return None
-    target = view.target(len(view.issued("lift")))
+    lifted = view.issued("lift")
+    target = view.target(len(lifted))
+    unheard = tuple(set(view.usable) - {job.config.method for job in lifted})
+    if unheard and len(lifted) % 2:
+        methods = tuple(name for name in view.usable if name in unheard)
+        if job := view.job(Wish("lift", target, methods, top=True, factor=LIFT_FACTOR)):
+            return job
     return view.job(Wish("lift", target, view.usable, top=True, factor=LIFT_FACTOR))
 
 
@@ -56,18 +66,24 @@ def _explore(view: View) -> Job | None:
     target = view.target(len(explored))
     if len(explored) < num_random(view):
         return random_job(view, "explore", target, top=False)
+    counts = Counter(job.config.method for job in explored)
     for methods in strata_by_need(view, explored):
-        if job := view.job(Wish("explore", target, methods, factor=EXPLORE_FACTOR)):
+        rarest = min(methods, key=lambda name: counts[name])
+        narrowed = (rarest,) if len(explored) % 2 else methods
+        if job := view.job(Wish("explore", target, narrowed, factor=EXPLORE_FACTOR)):
             return job
     return None
 
 
-def random_job(view: View, purpose: str, target: float, *, top: bool) -> Job | None:
-    """Return a random job of the method that had the fewest, if one of them may start."""
+def random_job(view: View, purpose: Purpose, target: float, *, top: bool) -> Job | None:
+    """Return a job of the method that had the fewest, if one of them may start.
+
+    A method's first job is its plainest proposal, the next ones are random.
+    """
     counts = Counter(job.config.method for job in view.issued())
     for method in sorted(view.methods, key=lambda name: counts[name]):
-        wish = Wish(purpose, target, (method,), top, sampler=uniform)  # type: ignore[arg-type] # a literal from two callers
-        if job := view.job(wish):
+        sampler = uniform if counts[method] else plainest
+        if job := view.job(Wish(purpose, target, (method,), top, sampler=sampler)):
             return job
     return None
 
