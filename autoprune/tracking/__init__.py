@@ -1,1 +1,1 @@
-"""The MLflow mirror."""
+"""The mirror of a study in MLflow: a copy of the journal, never asked by the search."""

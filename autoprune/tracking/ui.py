@@ -1,0 +1,68 @@
+"""MLflow's user interface on a home's own store."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from autoprune.core.errors import StudyError
+from autoprune.tracking.store import default_uri
+
+
+def command(home: Path, host: str, port: int) -> list[str]:
+    """Return the command line that serves a home's store."""
+    return [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--backend-store-uri", default_uri(home)),
+        *("--default-artifact-root", (home.resolve() / "artifacts").as_uri()),
+        *("--host", host, "--port", str(port), "--workers", "1"),
+    ]
+
+
+def serve(home: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
+    """Serve MLflow's user interface until it is interrupted; return its exit code.
+
+    Raises
+    ------
+    StudyError
+        If the home has no store yet, or the port is taken.
+    """
+    home = Path(home)
+    if not (home / "mlflow.db").is_file():
+        raise StudyError(
+            "--home",
+            "must hold a study that was mirrored",
+            str(home),
+            "run `autoprune search` or `autoprune sync` first",
+        )
+    check_free(host, port)
+    # The user's own store must not win over the home's.
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    process = subprocess.Popen(command(home, host, port), env=environment)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        # The terminal interrupts the server too.
+        process.terminate()
+        process.wait()
+        return 0
+
+
+def check_free(host: str, port: int) -> None:
+    """Raise `StudyError` unless the port can be listened on."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As the server does: a port in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StudyError(
+            "--port", f"must be free on {host} ({reason})", port, "choose another with --port"
+        ) from error
