@@ -202,9 +202,9 @@ def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
     from autoprune.training.registry import LR_SCHEDULES
 
     method = METHODS.get(config.method, f"{place}.method")
-    params = parse(method.params, config.params, f"{place}.{config.method}")
+    params: Any = parse(method.params, config.params, f"{place}.{config.method}")
     schedule = LR_SCHEDULES.get(config.lr.name, f"{place}.lr")
-    lr_params = parse(schedule, config.lr.params, f"{place}.lr.{config.lr.name}")
+    lr_params: Any = parse(schedule, config.lr.params, f"{place}.lr.{config.lr.name}")
     full = replace(
         config,
         params=asdict(params),

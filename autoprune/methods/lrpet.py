@@ -113,7 +113,7 @@ def norm_scales(model: nn.Module, example: Tensor) -> dict[str, Tensor]:
     scales = {}
     for weight, name in bn_of(model, example).items():
         norm = modules[name]
-        scales[weight] = (norm.weight / (norm.running_var + norm.eps).sqrt()).detach()  # type: ignore[operator,union-attr] # a BatchNorm
+        scales[weight] = (norm.weight / (norm.running_var + norm.eps).sqrt()).detach()
     return scales
 
 

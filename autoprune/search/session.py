@@ -22,7 +22,7 @@ from autoprune.search.summary import summarize
 from autoprune.space import Space
 from autoprune.space.grammar import load_space
 from autoprune.stages.store_files import check_version, trim
-from autoprune.training.probe_client import probe_in_subprocess
+from autoprune.trial.describe import describe_task
 from autoprune.trial.settings import WorkerSettings
 
 MEASURED = ("latency_ms", "size_bytes")
@@ -141,7 +141,7 @@ class Session:
             measure=tuple(o for o in self.space.objectives if o in MEASURED),
         )
         if request.runs_on_ray:
-            info = probe_in_subprocess(task)
+            info = describe_task(task)
         else:
             opener: Any = load_object("autoprune.trial.context:probe_and_open")
             info, self._context = opener(settings)
@@ -305,7 +305,9 @@ def _space(request: SearchRequest) -> Space:
         "checkpoint": request.checkpoint,
         "data_dir": request.data_dir,
     }
-    given = {key: str(path.resolve()) for key, path in files.items() if path is not None}
+    given: dict[str, Any] = {
+        k: str(path.resolve()) for k, path in files.items() if path is not None
+    }
     if request.task_file is not None:
         task = TaskConfig(data=request.task_file.stem, model=request.task_file.stem)
     space = space.with_task(identify(replace(task, **given)))

@@ -68,7 +68,7 @@ class WorkerContext:
     def _new_model(self) -> nn.Module:
         model = self.task.build_model(0).to(self.settings.device)
         if self.settings.device == "cuda" and len(self.task.info.input_shape) == 3:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
+            model = model.to(memory_format=torch.channels_last)
         return model
 
     def second_model(self, weights: Mapping[str, Tensor]) -> nn.Module:
