@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from autoprune.core.errors import AutoPruneError
 from autoprune.search.journal import Event
@@ -32,7 +32,8 @@ _STATUS = {"running": "RUNNING", "complete": "FINISHED", "stopped": "KILLED", "f
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _PAUSE_S = 2.0
 _SHARE = 0.1
@@ -98,6 +99,13 @@ class Mirror:
         self._thread.start()
         self._wake.set()
 
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def apply(self, event: Event) -> None:
         """Tell the mirror that the journal has grown (a journal's listener); returns at once."""
         self._wake.set()
@@ -144,8 +152,9 @@ class Mirror:
         if self._copy is None:
             self.sync()
         assert self._copy is not None
-        task = read_events(self.home, self.study)[0]["task"]
-        return self._copy.register(f"autoprune-{self.study}", Path(folder), task)
+        shape = ", ".join(map(str, read_events(self.home, self.study)[0]["task"]["input_shape"]))
+        description = f"Raw inputs (N, {shape}) as the data holds them, to class probabilities."
+        return self._copy.register(f"autoprune-{self.study}", Path(folder), description)
 
     def _loop(self) -> None:
         took_s = 0.0
@@ -204,7 +213,7 @@ def _connect(uri: str) -> MlflowClient:
     import mlflow
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -222,12 +231,14 @@ class _Copy:
         self._note = ""
         self._front: object = None
         self._num_points = len(self.client.get_metric_history(self.run_id, "hypervolume"))
-        self._children = {
-            child.data.tags.get("autoprune.key"): (
-                child.info.run_id,
-                child.data.tags.get("autoprune.content"),
+        mine = f"tags.`mlflow.parentRunId` = '{self.run_id}'"
+        self._children: dict[str, tuple[str, str | None]] = {
+            run.data.tags["autoprune.key"]: (
+                run.info.run_id,
+                run.data.tags.get("autoprune.content"),
             )
-            for child in self._search(self.experiment_id, f"tags.`mlflow.parentRunId` = '{self.run_id}'")
+            for run in self._search(self.experiment_id, mine)
+            if "autoprune.key" in run.data.tags
         }
 
     def _given(self, run_id: str) -> Run:
@@ -347,13 +358,13 @@ class _Copy:
         else:
             self.client.set_terminated(run_id, status, self._ms(time_s))
 
-    def register(self, name: str, folder: Path, task: Mapping[str, Any]) -> str:
+    def register(self, name: str, folder: Path, description: str) -> str:
         """Register an exported folder and return the model's new version."""
         from mlflow.exceptions import MlflowException
 
         with tempfile.TemporaryDirectory() as temporary:
             model = Path(temporary, "champion")
-            _save_model(model, folder, task)
+            _save_model(model, folder)
             self.client.log_artifacts(self.run_id, str(model), "champion")
         try:
             self.client.create_registered_model(name)
@@ -361,28 +372,23 @@ class _Copy:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         root = self.client.get_run(self.run_id).info.artifact_uri
-        version = self.client.create_model_version(name, f"{root}/champion", self.run_id)
+        version = self.client.create_model_version(
+            name, f"{root}/champion", self.run_id, description=description
+        )
         self.client.set_registered_model_alias(name, "champion", version.version)
         return str(version.version)
 
 
-def _save_model(path: Path, folder: Path, task: Mapping[str, Any]) -> None:
+def _save_model(path: Path, folder: Path) -> None:
     """Write a model from code over an exported folder, with nothing pickled."""
     from importlib.metadata import version
 
-    import numpy as np
     from mlflow import pyfunc
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
 
-    floats = np.dtype(np.float32)
+    # No signature: it would refuse every number type of raw inputs but one.
     pyfunc.save_model(
         str(path),
         python_model=str(Path(__file__).with_name("champion.py")),
         artifacts={"folder": str(folder)},
         pip_requirements=[f"autoprune=={version('autoprune')}"],
-        signature=ModelSignature(
-            Schema([TensorSpec(floats, (-1, *task["input_shape"]))]),
-            Schema([TensorSpec(floats, (-1, task["num_classes"]))]),
-        ),
     )

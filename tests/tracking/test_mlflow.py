@@ -5,10 +5,11 @@ import logging
 import math
 import shutil
 import socket
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from autoprune.core.errors import AutoPruneError, StudyError
@@ -321,10 +322,48 @@ def test_a_store_that_comes_back_is_caught_up(
     assert len(children(client, mirror.ids)) == 4
 
 
-@pytest.fixture
-def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
-    """A real export of an untrained model, made by the export itself."""
-    pytest.skip("needs the export's own fixture")
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Digits on the mlp after one epoch, as the export writes it."""
+    from autoprune.core.config import TrainConfig, TrialConfig
+    from autoprune.core.records import Job
+    from autoprune.data.taskfile import identify
+    from autoprune.export.folder import export_job
+    from autoprune.methods.base import complete
+    from autoprune.trial.context import open_context
+
+    config = TrialConfig(train=TrainConfig(epochs=1))
+    config = complete(replace(config, task=identify(config.task)))
+    out = tmp_path_factory.mktemp("exported") / "model"
+    context = open_context(config.task, home=out.parent / "home", top_epochs=1)
+    export_job(Job(0, config, 1, 0, "run", test=True), context, out, formats=["safetensors"])
+    return out
+
+
+def test_the_champion_is_registered_and_loads_with_pickle_refused(
+    home: Path,
+    client: Any,
+    exported: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import mlflow
+
+    from autoprune.export.load import load_predictor
+
+    write_events(home, make_events(2, end="complete"))
+    mirror = Mirror(home, "digits")
+    assert [mirror.register_champion(exported) for _ in range(2)] == ["1", "2"]
+    assert capfd.readouterr() == ("", "")
+    version = client.get_model_version_by_alias("autoprune-digits", "champion")
+    assert (int(version.version), version.run_id) == (2, mirror.ids["run_id"])
+    assert "(N, 1, 8, 8)" in version.description
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    root = client.get_run(mirror.ids["run_id"]).info.artifact_uri
+    model = mlflow.pyfunc.load_model(f"{root}/champion")
+    raw = np.random.default_rng(0).integers(0, 17, (5, 1, 8, 8)).astype(np.uint8)
+    np.testing.assert_array_equal(model.predict(raw), load_predictor(exported)(raw))
+    assert not [path.name for path in (home / "artifacts").rglob("*.pkl")]
 
 
 def test_close_without_start_is_nothing(tmp_path: Path) -> None:
