@@ -70,7 +70,7 @@ from safetensors import safe_open
 def load_weights(path):
     weights = {}
     with safe_open(path, "pt") as file:
-        shapes = json.loads(file.metadata()["shapes"])
+        shapes = json.loads(file.metadata()["packed"])["shapes"]
         for name in file.keys():
             if not name.endswith(("::mask", "::values")):
                 weights[name] = file.get_tensor(name)

@@ -2,8 +2,9 @@
 
 A tensor with removed entries is stored as two: ``<name>::mask``, one bit per entry of the
 flattened tensor (uint8, least significant bit first), and ``<name>::values``, the kept entries in
-order and in full precision. Every other tensor is stored as it is. The file's metadata names the
-format, its version and the shapes of the packed tensors.
+order and in full precision. Every other tensor is stored as it is. The file's metadata has one key
+(several would be written in a random order), ``packed``: JSON with the format's version and the
+shapes of the packed tensors.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from autoprune.core.errors import VerificationError
 
-FORMAT, VERSION = "autoprune-packed", "1"
+VERSION = 1
 MASK, VALUES = "::mask", "::values"
 
 
@@ -75,8 +76,7 @@ def pack(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> bytes:
         shapes[name] = list(value.shape)
         tensors[name + MASK] = _to_bits(keep)
         tensors[name + VALUES] = value[keep].contiguous()
-    meta = {"format": FORMAT, "version": VERSION, "shapes": json.dumps(shapes)}
-    return save_tensors(tensors, meta)
+    return save_tensors(tensors, {"packed": json.dumps({"version": VERSION, "shapes": shapes})})
 
 
 def unpack(content: bytes, place: str = "weights") -> Packed:
@@ -89,13 +89,13 @@ def unpack(content: bytes, place: str = "weights") -> Packed:
     """
     try:
         size = int.from_bytes(content[:8], "little")
-        meta = json.loads(content[8 : 8 + size])["__metadata__"]
-        shapes = json.loads(meta["shapes"])
+        meta = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["packed"])
+        shapes, found = meta["shapes"], meta["version"]
         tensors = load_tensors(content)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise VerificationError(f"{place} is not a packed safetensors file: {error}") from error
-    if (meta.get("format"), meta.get("version")) != (FORMAT, VERSION):
-        raise VerificationError(f"{place} must be in format {FORMAT} {VERSION}; got {meta}")
+    if found != VERSION:
+        raise VerificationError(f"{place} must be packed in version {VERSION}; got {found!r}")
     weights, masks = {}, {}
     try:
         for name, shape in shapes.items():

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from autoprune.core.errors import TaskError
 
+BATCH = torch.export.Dim("batch", min=1)
+"""The batch size, left open."""
+
 
 def capture(model: nn.Module, example: Tensor, format_name: str) -> torch.export.ExportedProgram:
     """Trace a model in eval mode with its batch size left open.
@@ -16,10 +19,9 @@ def capture(model: nn.Module, example: Tensor, format_name: str) -> torch.export
     TaskError
         If torch cannot trace it, or only for one batch size.
     """
-    batch = torch.export.Dim("batch", min=1)
     try:
         with torch.no_grad():
-            return torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
+            return torch.export.export(model, (example,), dynamic_shapes=({0: BATCH},))
     except Exception as error:  # torch raises a family of private types
         raise TaskError(
             "model",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from autoprune.core.errors import TaskError, VerificationError
 from autoprune.export.base import FileReport, Runner, file_report, zeros_note
-from autoprune.export.formats.graph import capture
+from autoprune.export.formats.graph import BATCH, capture
 
 LIMIT_BYTES = 2**31 - 2**20
 """A protobuf message ends at 2 GiB; a little is left for the graph."""
@@ -43,7 +43,12 @@ class OnnxExporter:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
             found = torch.onnx.export(
-                program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
+                program,
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: BATCH},),
+                verbose=False,
             )
         if found is None:
             raise TaskError("model", "cannot be expressed in ONNX", remedy="leave out onnx")
