@@ -6,15 +6,13 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-import autoprune
-
 _LAYERS = ("core", "data", "models", "metrics", "pruning", "training", "stages", "methods")
 
 
 @cache
 def sources_sha256() -> str:
     """Hash every source file of the layers a stage may call, names and contents."""
-    root = Path(autoprune.__file__).parent
+    root = Path(__file__).resolve().parents[1]
     state = hashlib.sha256()
     for layer in _LAYERS:
         for path in sorted((root / layer).rglob("*.py")):
