@@ -240,14 +240,14 @@ class Engine:
         return (self.budget.amount - self.state.time_s) * spent / max(self.state.time_s, 1e-9)
 
     @cached_property
-    def _queue(self) -> list[confirm.Planned]:
+    def _queue(self) -> dict[tuple[str, int, str], confirm.Planned]:
         """The jobs after the search, in order (read once `confirm` is journaled)."""
-        return confirm.queue(self.state.confirm or {})
+        planned = confirm.queue(self.state.confirm or {})
+        return {(p.config.trial_id, p.seed, p.tag): p for p in planned}
 
     def _confirm(self) -> Job | Signal:
         """Issue the next job of the confirmation that need not wait."""
-        done = {(j.trial, j.seed, j.tag) for j in self.state.jobs.values() if j.test}
-        left = [p for p in self._queue if (p.config.trial_id, p.seed, p.tag) not in done]
+        left = [p for key, p in self._queue.items() if key not in self.state.confirming]
         if not left:
             return self._end("complete")
         for planned in left:

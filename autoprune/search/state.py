@@ -32,6 +32,8 @@ class State:
         Search jobs issued.
     tried : set
         Trial and rung of every search job issued.
+    confirming : set
+        Trial, seed and tag of every job issued after the search.
     epochs_trained : float
         Epochs that were trained, for whatever purpose.
     confirm : dict or None
@@ -48,6 +50,7 @@ class State:
         self.search_jobs: list[Job] = []
         self.searched: list[Record] = []
         self.tried: set[tuple[str, int]] = set()
+        self.confirming: set[tuple[str, int, str]] = set()
         self.epochs_trained = 0.0
         self.records: list[Record] = []
         self.finished: set[int] = set()
@@ -73,7 +76,9 @@ class State:
             self.jobs[job.number] = job
             if job.purpose in SEARCH:
                 self.search_jobs.append(job)
-                self.tried.add((job.trial, job.epochs))
+                self.tried.add((event["job"]["trial"], job.epochs))
+            else:
+                self.confirming.add((event["job"]["trial"], job.seed, job.tag))
         elif kind == "result":
             result = JobResult.from_json(event["result"])
             record = Record(self.jobs[result.job], result)

@@ -45,23 +45,14 @@ def lift_is_due(view: View) -> bool:
 
 
 def _lift(view: View) -> Job | None:
-    """Lift the best prediction; every second time, among methods that were never lifted.
-
-    A surrogate is blind to a method at a rung where it never saw it, so each gets one hearing.
-    """
     if not view.seen:
         return None
-    lifted = view.issued("lift")
-    target = view.target(len(lifted))
-    unheard = tuple(set(view.usable) - {job.config.method for job in lifted})
-    if unheard and len(lifted) % 2:
-        methods = tuple(name for name in view.usable if name in unheard)
-        if job := view.job(Wish("lift", target, methods, top=True, factor=LIFT_FACTOR)):
-            return job
+    target = view.target(len(view.issued("lift")))
     return view.job(Wish("lift", target, view.usable, top=True, factor=LIFT_FACTOR))
 
 
 def _explore(view: View) -> Job | None:
+    """Explore the stratum that lags most; every second time, its method that had the fewest."""
     explored = view.issued("explore")
     target = view.target(len(explored))
     if len(explored) < num_random(view):

@@ -1,0 +1,442 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from autoprune.core.errors import AutoPruneError, BadInput, ConfigError
+from autoprune.core.records import Job, JobResult
+from autoprune.methods.base import METHODS
+from autoprune.search.engine import DONE, WAIT, Engine, SearchOptions
+from autoprune.search.executors.inline import InlineExecutor
+from autoprune.search.executors.simulated import SimulatedExecutor, Simulation, VirtualClock
+from autoprune.search.front import hypervolume, points
+from autoprune.search.state import State
+from tests.search.support import (
+    INFO,
+    failing,
+    resume,
+    simulation,
+    small_space,
+    start,
+    surface,
+)
+
+OPTIONS = SearchOptions(budget="20", confirm_seeds=2)
+STRATEGIES = ("contextual", "moasha", "full")
+
+
+def finished(options: SearchOptions = OPTIONS, workers: int = 1, seed: int = 0) -> Engine:
+    space, clock = small_space(), VirtualClock()
+    engine = start(space, options, seed=seed, clock=clock)
+    SimulatedExecutor(simulation(space), workers, clock).run(engine)
+    return engine
+
+
+@pytest.fixture(scope="module")
+def inline() -> Engine:
+    return finished()
+
+
+def kinds(engine: Engine) -> Counter[str]:
+    return Counter(job.purpose for job in engine.state.jobs.values())
+
+
+def search_jobs(engine: Engine) -> int:
+    count = kinds(engine)
+    return count["explore"] + count["lift"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("sampler", ["random", "forest"])
+def test_a_budget_of_jobs_is_met_exactly(strategy: str, sampler: str) -> None:
+    engine = finished(replace(OPTIONS, strategy=strategy, sampler=sampler))
+    assert engine.state.status == "complete"
+    assert search_jobs(engine) == 20
+    assert len(engine.state.searched) == 20
+    assert engine.state.pending == []
+
+
+@pytest.mark.parametrize("budget", ["1", "2", "3", "7"])
+def test_small_budgets_are_met_too(budget: str) -> None:
+    engine = finished(replace(OPTIONS, budget=budget))
+    assert engine.state.status == "complete"
+    assert search_jobs(engine) == int(budget)
+
+
+def test_the_same_seed_gives_the_same_journal_and_another_one_does_not(inline: Engine) -> None:
+    again, other = finished(), finished(seed=1)
+    assert again.journal.events == inline.journal.events
+    assert [j.trial for j in other.state.jobs.values()] != [
+        j.trial for j in inline.state.jobs.values()
+    ]
+
+
+def test_cut_anywhere_and_resumed_it_decides_the_same() -> None:
+    # Few targets have few baselines, which all decide alike.
+    space = small_space(targets={"high": 0.85, "always": [0.8]})
+    options = SearchOptions("12", confirm_seeds=1)
+    first = start(space, options)
+    InlineExecutor(simulation(space)).run(first)
+    whole = first.journal.events
+    for cut in range(1, len(whole) + 1):
+        kept: list[dict[str, Any]] = json.loads(json.dumps(whole[:cut]))
+        engine = resume(space, options, kept)
+        run = simulation(space)
+        for event in kept:  # the store kept what finished jobs left in it
+            if event["event"] == "result":
+                run.planner.computed.update(s["key"] for s in event["result"]["stages"])
+        InlineExecutor(run).run(engine)
+        stripped = [{k: v for k, v in e.items() if k != "time"} for e in engine.journal.events]
+        assert stripped == [{k: v for k, v in e.items() if k != "time"} for e in whole], cut
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_three_workers_lose_and_repeat_nothing(strategy: str) -> None:
+    engine = finished(replace(OPTIONS, strategy=strategy), workers=3)
+    jobs = list(engine.state.jobs.values())
+    assert [job.number for job in jobs] == list(range(len(jobs)))
+    assert Counter(r.job.number for r in engine.state.records) == dict.fromkeys(range(len(jobs)), 1)
+    assert search_jobs(engine) == 20
+    tried = [(j.trial, j.epochs) for j in engine.state.search_jobs]
+    assert len(set(tried)) == len(tried)
+    after = [(j.trial, j.seed, j.tag) for j in jobs if j.test]
+    assert len(set(after)) == len(after)
+
+
+def test_decisions_of_three_workers_replay_from_the_recorded_order() -> None:
+    whole = finished(workers=3).journal.events
+    space = small_space()
+    for cut, event in enumerate(whole):
+        if event["event"] != "job" or event["job"]["test"]:
+            continue
+        engine = resume(space, OPTIONS, whole[:cut])
+        engine._again = []  # the jobs that were out then are still out
+        decided = engine.next()
+        assert isinstance(decided, Job)
+        assert decided.to_json() == event["job"], cut
+
+
+def test_pending_jobs_are_issued_again_first_and_unchanged() -> None:
+    whole = finished(workers=3).journal.events
+    cut = next(i for i in range(20, len(whole)) if len(State(whole[:i]).pending) == 3)
+    pending = State(whole[:cut]).pending
+    engine = resume(small_space(), OPTIONS, whole[:cut])
+    assert [engine.next() for _ in pending] == pending
+    assert len(engine.journal.events) == cut
+
+
+def test_no_stage_is_ever_computed_twice_at_once() -> None:
+    space, clock = small_space(), VirtualClock()
+    engine = start(space, OPTIONS, clock=clock)
+    run = simulation(space)
+    done: set[str] = set()
+    out: dict[int, set[str]] = {}
+    overlaps = held = 0
+
+    def watched(job: Job) -> JobResult:
+        nonlocal overlaps
+        mine = set(run.planner.stages(job)) - done
+        overlaps += any(mine & theirs for theirs in out.values())
+        out[job.number] = mine
+        return run(job)
+
+    executor = SimulatedExecutor(watched, 4, clock)
+    record = engine.record
+
+    def recorded(result: JobResult) -> None:
+        nonlocal held
+        done.update(out.pop(result.job))
+        held += len(out) < 3
+        record(result)
+
+    engine.record = recorded  # type: ignore[method-assign] # an ear on the engine, not a double
+    executor.run(engine)
+    assert overlaps == 0
+    assert engine.state.status == "complete"
+    # Total work is what one worker trains: nothing was computed twice, at once or later.
+    assert sum(s.epochs for r in engine.state.records for s in r.result.stages if not s.reused) == (
+        sum({s.key: s.epochs for r in engine.state.records for s in r.result.stages}.values())
+    )
+
+
+def test_a_job_that_shares_the_dense_run_waits_while_another_kind_starts() -> None:
+    space = small_space()
+    engine = start(space, OPTIONS)
+    out = [job for _ in range(3) if isinstance(job := engine.next(), Job)]
+    starts = [METHODS.get(job.config.method).start for job in out]
+    # One computes the dense run, and those that need none go ahead.
+    assert sorted(starts) == ["dense", "scratch", "scratch"]
+    first = next(job for job in out if METHODS.get(job.config.method).start == "dense")
+    engine.record(simulation(space)(first))
+    following = engine.next()
+    assert isinstance(following, Job)
+    assert METHODS.get(following.config.method).start == "dense"
+
+
+def test_it_waits_when_everything_needs_what_is_being_computed() -> None:
+    space = small_space(method={"magnitude": {}, "imp": {"rounds": 2}})
+    engine = start(space, OPTIONS)
+    job = engine.next()
+    assert isinstance(job, Job)
+    assert engine.next() is WAIT
+    assert engine.next() is WAIT
+    engine.record(simulation(space)(job))
+    assert isinstance(engine.next(), Job)
+    assert isinstance(engine.next(), Job)
+
+
+def test_wait_is_only_said_while_a_job_is_out() -> None:
+    for workers in (2, 4):
+        engine = finished(workers=workers)
+        assert engine.next() is DONE
+    space = small_space()
+    engine = start(space, OPTIONS)
+    run = simulation(space)
+    while engine.state.status != "complete":
+        answer = engine.next()
+        if isinstance(answer, Job):
+            engine.record(run(answer))
+        else:
+            assert answer is DONE
+
+
+def test_explore_takes_about_a_third_of_the_epochs_and_units_a_third_of_it() -> None:
+    engine = finished(SearchOptions(budget="100", confirm_seeds=1))
+    jobs = engine.state.search_jobs
+    epochs = Counter({"explore": 0, "lift": 0})
+    for job in jobs:
+        epochs[job.purpose] += job.epochs
+    share = epochs["explore"] / sum(epochs.values())
+    assert 0.28 < share < 0.42
+    explored = [j for j in jobs if j.purpose == "explore"]
+    units = sum(METHODS.get(j.config.method).kind == "units" for j in explored)
+    assert abs(units / len(explored) - 1 / 3) < 0.05
+    assert {j.epochs for j in explored} == {1}
+    assert {j.epochs for j in jobs if j.purpose == "lift"} == {9}
+    per_method = Counter(j.config.method for j in explored[:8])
+    assert set(per_method.values()) == {2}  # random ones first, two per method
+    rarest = min(Counter(j.config.method for j in explored).values())
+    assert rarest > 5  # every second one goes to the method of its stratum that had the fewest
+
+
+def test_targets_are_visited_in_order() -> None:
+    engine = finished(replace(OPTIONS, budget="40"))
+    lifts = [j.config.sparsity for j in engine.state.search_jobs if j.purpose == "lift"]
+    assert lifts == [engine.view.target(i) for i in range(len(lifts))]
+    assert lifts[:2] == [0.9, 0.95]
+
+
+def test_a_method_that_needs_more_steps_enters_at_a_higher_rung() -> None:
+    info = replace(INFO, num_train=640)  # 10 steps an epoch; imp wants 10 a round
+    space = small_space(method={"imp": {"rounds": [1, 2, 5]}})
+    engine = start(space, replace(OPTIONS, confirm_seeds=1), info=info)
+    run = simulation(space)
+    run.planner.info = info
+    InlineExecutor(run).run(engine)
+    entered: dict[Any, set[int]] = {}
+    for job in engine.state.search_jobs:
+        if job.purpose == "explore":
+            entered.setdefault(job.config.params["rounds"], set()).add(job.epochs)
+    assert entered == {1: {1}, 2: {3}, 5: {9}}
+
+
+def test_a_method_that_never_fits_is_refused_before_anything_runs() -> None:
+    info = replace(INFO, num_train=64)
+    with pytest.raises(ConfigError, match=r"method\.imp needs more training steps"):
+        start(small_space(method={"imp": {"rounds": 2}}), OPTIONS, info=info)
+
+
+def test_a_kind_that_the_model_cannot_reach_is_left_out() -> None:
+    info = replace(INFO, reach={"units": 0.0})
+    engine = start(small_space(), OPTIONS, info=info)
+    assert "dropnet" not in engine.view.usable
+    with pytest.raises(ConfigError, match="must name a method that reaches"):
+        start(small_space(method={"dropnet": {}}), OPTIONS, info=info)
+
+
+def test_targets_beyond_the_models_reach_are_moved_into_it() -> None:
+    info = replace(INFO, reach={"units": 0.8})
+    space = small_space(method={"dropnet": {"rounds": 1}})
+    engine = start(space, OPTIONS, info=info)
+    InlineExecutor(simulation(space)).run(engine)
+    found = [j.config.sparsity for j in engine.state.search_jobs]
+    assert len(found) == 20
+    assert max(found) <= 0.8
+    assert len(set(found)) > 10
+
+
+# --- failures -------------------------------------------------------------------------------
+
+
+def test_failed_jobs_use_budget_and_stay_off_the_front() -> None:
+    space = small_space()
+    engine = start(space, OPTIONS)
+    run = simulation(space)
+    InlineExecutor(lambda job: failing(job) if job.number % 3 == 1 else run(job)).run(engine)
+    assert engine.state.status == "complete"
+    assert search_jobs(engine) == 20
+    broken = {r.job.number for r in engine.state.searched if r.result.status == "failed"}
+    assert len(broken) == 7
+    assert not broken & {
+        p.job for p in points(engine.state.searched, space.objectives, engine.info)
+    }
+
+
+def test_five_failures_at_the_start_end_the_study() -> None:
+    engine = start(small_space(), OPTIONS)
+    InlineExecutor(failing).run(engine)
+    assert engine.state.status == "failed"
+    assert len(engine.state.records) == 5
+    assert engine.next() is DONE
+
+
+def test_four_failures_do_not() -> None:
+    space = small_space()
+    engine = start(space, OPTIONS)
+    run = simulation(space)
+    InlineExecutor(lambda job: failing(job) if job.number < 4 else run(job)).run(engine)
+    assert engine.state.status == "complete"
+
+
+def test_a_short_search_in_which_everything_failed_ends_as_failed() -> None:
+    engine = start(small_space(), replace(OPTIONS, budget="3"))
+    InlineExecutor(failing).run(engine)
+    assert engine.state.status == "failed"
+    assert len(engine.state.records) == 3
+
+
+def test_a_result_is_recorded_once_and_only_for_a_job_that_is_out() -> None:
+    space = small_space()
+    engine = start(space, OPTIONS)
+    job = engine.next()
+    assert isinstance(job, Job)
+    result = simulation(space)(job)
+    engine.record(result)
+    before = len(engine.journal.events)
+    for wrong in (result, replace(result, job=99)):
+        with pytest.raises(AutoPruneError, match="is not out"):
+            engine.record(wrong)
+    assert len(engine.journal.events) == before
+
+
+# --- confirmation ---------------------------------------------------------------------------
+
+
+def test_test_is_read_after_the_search_only_and_never_with_its_seed(inline: Engine) -> None:
+    events = [e["event"] for e in inline.journal.events]
+    assert events.count("confirm") == events.count("test") == 1
+    at = events.index("test")
+    for index, event in enumerate(inline.journal.events):
+        if event["event"] == "job":
+            assert event["job"]["test"] == (index > at)
+            assert (event["job"]["seed"] == 0) == (index < at)
+    assert events[-1] == "end"
+
+
+def test_finalists_run_on_every_seed_at_the_top_rung(inline: Engine) -> None:
+    confirm = inline.state.confirm
+    assert confirm is not None
+    finalists = {row["trial"] for row in confirm["finalists"]}
+    assert 1 <= len(finalists) <= 12
+    runs = Counter(j.trial for j in inline.state.jobs.values() if j.purpose == "confirm")
+    assert runs == dict.fromkeys(finalists, 2)
+    assert {j.seed for j in inline.state.jobs.values() if j.test} == {1, 2}
+    assert {j.epochs for j in inline.state.jobs.values() if j.test} == {9}
+
+
+def test_every_study_holds_its_baselines(inline: Engine) -> None:
+    found = Counter(
+        (j.tag, j.config.sparsity) for j in inline.state.jobs.values() if j.purpose == "baseline"
+    )
+    expected = {("dense", 0.0): 2}
+    for sparsity in (0.8, 0.9, 0.95, 0.98):
+        expected |= {("random", sparsity): 2, ("scratch_e", sparsity): 2}
+        expected[("magnitude", sparsity)] = 4  # two peaks
+    assert found == expected
+    peaks = {j.config.lr.params["peak"] for j in inline.state.jobs.values() if j.tag == "magnitude"}
+    assert sorted(peaks) == pytest.approx([0.1, 0.3])
+
+
+# --- budgets of epochs and time ---------------------------------------------------------------
+
+
+def test_an_epoch_budget_includes_everything() -> None:
+    engine = finished(replace(OPTIONS, budget="300ep"))
+    assert engine.state.status == "complete"
+    assert 250 < engine.state.epochs_trained <= 310
+    assert kinds(engine)["confirm"] >= 4
+    search = sum(r.result.epochs_trained for r in engine.state.searched)
+    assert search <= 0.6 * 300 + 9
+
+
+def test_a_time_budget_includes_everything() -> None:
+    space, clock = small_space(), VirtualClock()
+    engine = start(space, replace(OPTIONS, budget="10m"), clock=clock)
+    run = Simulation(surface, simulation(space).planner, seconds_per_epoch=2.0)
+    SimulatedExecutor(run, 2, clock).run(engine)
+    assert engine.state.status == "complete"
+    assert 400 < clock.now_s <= 640
+    assert kinds(engine)["confirm"] >= 4
+
+
+def test_a_budget_too_small_to_confirm_still_confirms_a_point() -> None:
+    engine = finished(replace(OPTIONS, budget="12ep"))
+    assert engine.state.status == "complete"
+    count = kinds(engine)
+    assert (count["confirm"], count["baseline"]) == (2, 2)
+
+
+def test_stopping_is_journaled_and_a_stopped_study_goes_on() -> None:
+    space = small_space()
+    engine = start(space, OPTIONS)
+    run = simulation(space)
+    for _ in range(5):
+        job = engine.next()
+        assert isinstance(job, Job)
+        engine.record(run(job))
+    engine.stop()
+    engine.stop()
+    assert [e["event"] for e in engine.journal.events].count("end") == 1
+    again = resume(space, OPTIONS, engine.journal.events)
+    InlineExecutor(run).run(again)
+    assert again.state.status == "complete"
+    assert search_jobs(again) == 20
+
+
+# --- quality ----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_forest_beats_random_on_the_surface() -> None:
+    def value(sampler: str, seed: int) -> float:
+        engine = finished(SearchOptions("60", sampler=sampler, confirm_seeds=1), seed=seed)
+        found = points(engine.state.searched, engine.space.objectives, INFO)
+        return hypervolume([p.values for p in found])
+
+    wins = [value("forest", seed) > value("random", seed) for seed in range(4)]
+    assert sum(wins) >= 3
+
+
+@pytest.mark.parametrize("sampler", ["grid", "tpe"])
+def test_the_other_samplers_finish_a_study(sampler: str) -> None:
+    engine = finished(replace(OPTIONS, budget="12", sampler=sampler))
+    assert engine.state.status == "complete"
+    assert search_jobs(engine) == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"strategy": "contextul"}, "did you mean 'contextual'"),
+        ({"sampler": "forst"}, "did you mean 'forest'"),
+        ({"budget": "0"}, "--budget"),
+        ({"confirm_seeds": 0}, "--confirm-seeds must be at least 1"),
+    ],
+)
+def test_options_are_checked(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        SearchOptions(**changes)
