@@ -21,8 +21,8 @@ _FIGURES = (
     "confirmed_hypervolume",
 )
 _TABLE = (
-    *("trial", "method", "kind", "lr_schedule", "allocation", "sparsity", "val_accuracy"),
-    *("epochs", "pareto_rank", "on_front", "status", "macs_effective", "job"),
+    *("trial", "sparsity", "val_accuracy", "pareto_rank", "on_front", "method", "allocation"),
+    *("lr_schedule", "epochs", "status", "kind", "macs_effective", "job"),
 )
 
 
@@ -209,25 +209,22 @@ def note(summary: Summary, home: str) -> str:
     """Return the description of the study's run: where it stands, its front, what to type next."""
     confirmed = any(entry["test_accuracy"] is not None for entry in summary["front"])
     state = "confirmed on fresh seeds" if confirmed else "not confirmed yet: one seed, no test"
+    study = summary["study"]
     lines = [
-        f"**{summary['study']}** ({summary['status']}): {summary['trials']} trials, "
-        f"{summary['jobs']} jobs, {summary['epochs_trained']:.0f} epochs trained, "
-        f"{summary['epochs_reused']:.0f} reused, hypervolume {summary['hypervolume']:.4f}",
+        f"**{study}** ({summary['status']}): {summary['trials']} trials, "
+        f"{summary['epochs_trained']:.0f} epochs trained, {summary['epochs_reused']:.0f} reused, "
+        f"hypervolume {summary['hypervolume']:.4f}. "
+        "Artifacts: `pareto.html` is the interactive front, `trials.json` lists every job.",
+        "",
+        f"Export the best trade-off: `autoprune export {study} --home {home} --out exported`, "
+        "or one row of the table with `--trial TRIAL`.",
         "",
         f"### Front, {state}",
         "",
-        "| sparsity | accuracy (validation) | accuracy (test) | method | allocation | LR schedule "
+        "| sparsity | validation accuracy | test accuracy | method | allocation | LR schedule "
         "| trial |",
         "|---:|---:|---:|---|---|---|---|",
         *(_note_row(entry) for entry in [*_dense_rows(summary["dense"]), *summary["front"]]),
-        "",
-        "Open `pareto.html` among the artifacts for the interactive front, `trials.json` for every "
-        "job. Export the best trade-off, or one trial of the table:",
-        "",
-        "```",
-        f"autoprune export {summary['study']} --home {home} --out exported",
-        f"autoprune export {summary['study']} --home {home} --trial TRIAL --out exported",
-        "```",
     ]
     return "\n".join(lines)
 

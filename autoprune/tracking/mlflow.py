@@ -35,6 +35,13 @@ _ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+# Without the kind, MLflow's pages open on its tools for language models.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+_RUN_TAGS = {
+    "mlflow.user": "autoprune",
+    "mlflow.source.name": "autoprune search",
+    "mlflow.source.type": "LOCAL",
+}
 _PAUSE_S = 2.0
 _SHARE = 0.1
 """The mirror works at most this share of the time while a search runs."""
@@ -251,14 +258,15 @@ class _Copy:
         experiment_id = target.experiment_id or self._experiment(target)
         if found := self._search(experiment_id, f"tags.`autoprune.key` = '{self.key}'"):
             return found[0]
-        tags = {"autoprune.key": self.key, "autoprune.study": self.study}
+        tags = {**_RUN_TAGS, "autoprune.key": self.key, "autoprune.study": self.study}
         return self.client.create_run(experiment_id, tags=tags, run_name=self.study)
 
     def _experiment(self, target: Target) -> str:
         found = self.client.get_experiment_by_name(target.experiment)
         if found is not None:
             return str(found.experiment_id)
-        return str(self.client.create_experiment(target.experiment, target.artifacts))
+        made = self.client.create_experiment(target.experiment, target.artifacts, _EXPERIMENT_TAGS)
+        return str(made)
 
     def _search(self, experiment_id: str, query: str) -> list[Run]:
         newest = ["attributes.start_time DESC"]
@@ -321,11 +329,7 @@ class _Copy:
             self.client.delete_run(self._children.pop(key)[0])
 
     def _create(self, child: content.Child) -> str:
-        tags = {
-            "autoprune.key": child.key,
-            "mlflow.parentRunId": self.run_id,
-            "mlflow.user": "autoprune",
-        }
+        tags = {**_RUN_TAGS, "autoprune.key": child.key, "mlflow.parentRunId": self.run_id}
         start_ms = self._ms(child.start_s)
         run = self.client.create_run(self.experiment_id, start_ms, tags, child.name)
         self._children[child.key] = (run.info.run_id, None)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 from autoprune.core.errors import StudyError
 from autoprune.tracking.store import default_uri
@@ -39,16 +43,37 @@ def serve(home: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
             "run `autoprune search` or `autoprune sync` first",
         )
     check_free(host, port)
-    # The user's own store must not win over the home's.
+    # The user's own store must not win over the home's; MLflow's job workers cost gigabytes.
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-    process = subprocess.Popen(command(home, host, port), env=environment)
+    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    # A session of its own, so that everything the server starts can be ended with it.
+    with (
+        subprocess.Popen(
+            command(home, host, port), env=environment, start_new_session=True
+        ) as server,
+        _terminable(),
+    ):
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Make SIGTERM interrupt, so that what was started is ended."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        return process.wait()
-    except KeyboardInterrupt:
-        # The terminal interrupts the server too.
-        process.terminate()
-        process.wait()
-        return 0
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_free(host: str, port: int) -> None:
