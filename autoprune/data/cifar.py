@@ -75,15 +75,25 @@ def _part(name: str, folder: Path, files: list[str]) -> Part:
         raise DataError(str(folder), f"is not {name}: {error!r}", remedy=REMEDY) from error
 
 
+def _pickled(folder: Path, name: str) -> bool:
+    train, test, meta = FILES[name]
+    return all((folder / file).is_file() for file in [*train, test, meta])
+
+
+def where(data_dir: Path | None, name: str) -> Path:
+    """Return the folder that has the files, in either form."""
+
+    def holds(folder: Path) -> bool:
+        return _pickled(folder, name) or parquet.holds(folder)
+
+    return find(name, data_dir, [FOLDERS[name]], holds, REMEDY)
+
+
 def load(data_dir: Path | None, name: str) -> RawData:
     """Load CIFAR; a tenth of training (5,000 of 50,000) validates."""
     train, test, meta = FILES[name]
-
-    def pickled(folder: Path) -> bool:
-        return all((folder / file).is_file() for file in [*train, test, meta])
-
-    folder = find(name, data_dir, [FOLDERS[name]], lambda p: pickled(p) or parquet.holds(p), REMEDY)
-    if not pickled(folder):
+    folder = where(data_dir, name)
+    if not _pickled(folder, name):
         raw = parquet.read(folder)
         return replace(raw, classes=NAMES) if name == "cifar10" else raw
     part = _part(name, folder, train)
@@ -98,5 +108,9 @@ def load(data_dir: Path | None, name: str) -> RawData:
 
 
 REFERENCE = "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
-CIFAR10 = DataSource(REFERENCE, REMEDY, partial(load, name="cifar10"))
-CIFAR100 = DataSource(REFERENCE, REMEDY, partial(load, name="cifar100"))
+CIFAR10 = DataSource(
+    REFERENCE, REMEDY, partial(load, name="cifar10"), where=partial(where, name="cifar10")
+)
+CIFAR100 = DataSource(
+    REFERENCE, REMEDY, partial(load, name="cifar100"), where=partial(where, name="cifar100")
+)

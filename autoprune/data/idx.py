@@ -77,9 +77,14 @@ def holds(folder: Path) -> bool:
     return all(_file(folder, f"{stem}-ubyte") for stem in stems)
 
 
+def where(data_dir: Path | None) -> Path:
+    """Return the folder that has the files."""
+    return find("fashion_mnist", data_dir, ["FashionMNIST/raw"], holds, REMEDY, [DEBIAN])
+
+
 def load(data_dir: Path | None) -> RawData:
     """Load the training and test files; a twelfth of training (5,000 of 60,000) validates."""
-    folder = find("fashion_mnist", data_dir, ["FashionMNIST/raw"], holds, REMEDY, [DEBIAN])
+    folder = where(data_dir)
     train = _part(folder, "train")
     return RawData(
         train=train,
@@ -93,4 +98,5 @@ SOURCE = DataSource(
     reference="Xiao, Rasul, Vollgraf, Fashion-MNIST, 2017, arXiv:1708.07747",
     remedy=REMEDY,
     load=load,
+    where=where,
 )

@@ -115,12 +115,16 @@ class DataSource:
         How to get it, for the message when it is not there.
     load : callable
         From the only folder to look in (None: the default places) to the data.
+    where : callable or None
+        From the same to the folder that holds the files, without reading them; None for data
+        that needs no files of its own.
     """
 
     reference: str
     remedy: str
     load: Callable[[Path | None], RawData] = field(repr=False)
     kind: str = "images"
+    where: Callable[[Path | None], Path] | None = field(default=None, repr=False)
 
 
 def balanced_order(labels: Labels, seed: int = 0) -> NDArray[np.int64]:

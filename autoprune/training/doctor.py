@@ -14,7 +14,8 @@ import psutil
 import torch
 
 from autoprune.core.config import TaskConfig
-from autoprune.core.errors import BadInput
+from autoprune.core.errors import DataError
+from autoprune.core.records import TaskInfo
 from autoprune.data.registry import DATA
 from autoprune.training.probe import full_info
 from autoprune.training.task import load_task
@@ -49,7 +50,10 @@ def examine(config: TaskConfig, home: Path, device: str) -> dict[str, Any]:
             "device": device,
             "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         },
-        "data": {name: _found(name, config.data_dir) for name in ("digits", "fashion_mnist", "cifar10", "cifar100")},
+        "data": {
+            name: _found(name, config.data_dir)
+            for name in ("digits", "fashion_mnist", "cifar10", "cifar100")
+        },
         "task": {
             "data": config.task_file or config.data,
             "model": config.task_file or config.model,
@@ -69,7 +73,7 @@ def examine(config: TaskConfig, home: Path, device: str) -> dict[str, Any]:
     }
 
 
-def _advice(info: Any) -> list[str]:
+def _advice(info: TaskInfo) -> list[str]:
     advice = []
     if not info.has_relu:
         advice.append("no ReLU in the model: method ap's guarantee does not hold here")
@@ -94,8 +98,11 @@ def _existing(path: Path) -> Path:
 
 
 def _found(name: str, data_dir: str | None) -> str:
-    source: Any = DATA.get(name)
+    """Say where a data set's files lie, without reading them, or how to get them."""
+    source = DATA.get(name)
+    if source.where is None:
+        return source.remedy
     try:
-        return str(source.locate(data_dir))
-    except BadInput as error:
-        return f"missing: {error.remedy or error.rule}"
+        return str(source.where(Path(data_dir) if data_dir else None))
+    except DataError as error:
+        return f"missing: {error.remedy}"
