@@ -6,7 +6,7 @@
     for each epoch:
         epoch_start
         for each batch:
-            before_loss        inputs, targets and logits-to-targets recipe may be replaced
+            before_loss        inputs, targets and the loss function may be replaced
             (loss, backward)
             after_backward     gradients are there; setting `skip_step` cancels the update
             (optimizer step)
@@ -51,6 +51,8 @@ class LoopState:
         Parameter name to the live parameter.
     ranks : mapping
         Rank of each factorised weight, when the trial chose ranks before training.
+    seed, label
+        Root and name of the run's streams: no two runs of a trial draw the same numbers.
     step, num_steps : int
         Optimiser steps done (0-based, of the whole schedule) and planned.
     extra : dict
@@ -65,6 +67,7 @@ class LoopState:
     seed: int
     num_steps: int
     steps_per_epoch: int
+    label: str = ""
     step: int = 0
     epoch: int = 0
     lr: float = 0.0

@@ -46,8 +46,8 @@ def fit(
     learning_rate : callable
         Progress in [0, 1) to the absolute learning rate.
     label : str
-        Names the streams of data order and augmentation; an epoch draws the same order whether
-        it is reached in one call or after a resume.
+        Names the streams of data order, augmentation and recipes; an epoch draws the same order
+        whether it is reached in one call or after a resume.
     stop : int
         Step to stop before; at most `loop.num_steps`.
 
@@ -61,6 +61,7 @@ def fit(
         for hook in hooks:
             hook.on(event, loop)
 
+    loop.label = label
     notify(Event.FIT_START)
     finite = True
     while loop.step < stop and finite:

@@ -57,7 +57,7 @@ class Cutout:
     size : int
         Side in pixels, >= 1.
     seed : int
-        Root of the stream ``cutout``, one per step.
+        Root of the stream ``<label>/cutout``, one per step.
 
     References
     ----------
@@ -71,5 +71,5 @@ class Cutout:
     def on(self, event: Event, loop: LoopState) -> None:
         """Replace the inputs before the forward pass."""
         if event is Event.BEFORE_LOSS:
-            stream = torch_stream(self.seed, "cutout", loop.step)
+            stream = torch_stream(self.seed, loop.label, "cutout", loop.step)
             loop.inputs = cut_out(loop.inputs, self.size, stream)

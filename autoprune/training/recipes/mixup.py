@@ -40,7 +40,7 @@ class Mixup:
     alpha : float
         Both parameters of the Beta distribution that the share is drawn from, > 0.
     seed : int
-        Root of the stream ``mixup``, one per step.
+        Root of the stream ``<label>/mixup``, one per step.
 
     Notes
     -----
@@ -62,7 +62,7 @@ class Mixup:
         if event is Event.FIT_START:
             loop.loss_fn = self.blended(loop.loss_fn)
         elif event is Event.BEFORE_LOSS:
-            stream = numpy_stream(self.seed, "mixup", loop.step)
+            stream = numpy_stream(self.seed, loop.label, "mixup", loop.step)
             self.share = float(stream.beta(self.alpha, self.alpha))
             order = torch.from_numpy(stream.permutation(len(loop.inputs)))
             self.order = order.to(loop.inputs.device)
