@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -174,14 +173,5 @@ def config_error(error: ValidationError, place: str, kind: Any = None) -> Config
         known = list(getattr(kind, "__dataclass_fields__", {}))
         hint = did_you_mean(str(first["loc"][-1]), known) if known else "it takes no parameters"
         return ConfigError(path, "is not a known key", remedy=hint)
-    rule = first["msg"].replace("Input should be", "must be")
+    rule = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     return ConfigError(path, rule[0].lower() + rule[1:], first["input"])
-
-
-def with_resolved_files(task: TaskConfig) -> dict[str, str | None]:
-    """Return the absolute paths of the files a task names."""
-    names = ("data_dir", "task_file", "checkpoint")
-    return {
-        name: None if (path := getattr(task, name)) is None else str(Path(path).resolve())
-        for name in names
-    }

@@ -32,6 +32,7 @@ from autoprune.core.errors import ConfigError
 from autoprune.methods.base import Method, PlanRequest
 from autoprune.methods.plans import cycle_of, init, retrain
 from autoprune.stages.base import RunContext, Stage
+from autoprune.stages.prune import Recalibrate
 from autoprune.stages.train import HookSpec
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class LrpetHook:
 
 
 def plan(request: PlanRequest) -> tuple[Stage, ...]:
-    """Choose ranks, train with projections, project for good."""
+    """Choose ranks, train with projections, project for good, re-estimate statistics."""
     params: LrpetParams = request.params
     sparsity = request.config.sparsity
     options = {"energy_transfer": params.energy_transfer, "rectify": params.rectify}
@@ -181,7 +182,7 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
         label="scratch",
         hooks=(hook,),
     )
-    return (Project(parents=(trained,), **options),)
+    return (Recalibrate(parents=(Project(parents=(trained,), **options),)),)
 
 
 def check(config: TrialConfig, params: LrpetParams) -> None:

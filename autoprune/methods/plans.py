@@ -106,10 +106,21 @@ def retrain(
     hooks: tuple[HookSpec, ...] = (),
     mask_mode: str = "hard",
 ) -> Stage:
-    """Retrain a masked state with the trial's schedule and recipe, then recalibrate if asked to."""
+    """Retrain a masked state with the trial's schedule and recipe, then recalibrate.
+
+    Statistics of BatchNorm are estimated anew when the recipe asks for it, and always after
+    averaging: the averaged weights never saw the running ones.
+
+    Raises
+    ------
+    ConfigError
+        If the schedule replays a dense run that is not there, or too short.
+    """
     config = request.config
     dense = dense_run(request)
-    curve = config.lr.name == "lrw"
+    curve = replays_dense(config.lr.name)
+    if curve:
+        check_replay(request, length)
     parents = [start]
     if curve:
         parents.append(dense)
@@ -128,7 +139,40 @@ def retrain(
         hooks=hooks,
         mask_mode=mask_mode,  # type: ignore[arg-type] # a literal from two callers
     )
-    return Recalibrate(parents=(trained,)) if config.recipe.bn_recalibration else trained
+    recalibrates = config.recipe.bn_recalibration or config.recipe.ema > 0
+    return Recalibrate(parents=(trained,)) if recalibrates else trained
+
+
+def replays_dense(schedule: str) -> bool:
+    """Whether a learning-rate schedule plays back the dense run's own rates."""
+    from autoprune.training.registry import LR_SCHEDULES
+
+    return bool(getattr(LR_SCHEDULES.get(schedule), "replays_dense", False))
+
+
+def check_replay(request: PlanRequest, length: float) -> None:
+    """Refuse to replay a dense run that is not there, or is shorter than a cycle.
+
+    Raises
+    ------
+    ConfigError
+        With the epochs of both.
+    """
+    name, dense = request.config.lr.name, request.config.train.epochs
+    if request.pretrained:
+        raise ConfigError(
+            "trial.lr",
+            f"must not be {name!r} when the task brings pretrained weights: there is no dense "
+            "run whose learning rates it could replay",
+            remedy="choose another schedule, such as linear",
+        )
+    if length > dense:
+        raise ConfigError(
+            "trial.lr",
+            f"must not be {name!r} for cycles longer than the dense run ({dense} epochs)",
+            f"{length:g} epochs",
+            "raise train.epochs, retrain for fewer epochs, or choose another schedule",
+        )
 
 
 AfterMask = Callable[[Stage, Stage, Stage, int], Stage]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from autoprune.core.canonical import digest, plain
 
@@ -112,7 +112,9 @@ class Stage:
         """Return the stage's content key."""
         memo: dict[str, StageKey] = self.__dict__.setdefault("_keys", {})
         if context.salt not in memo:
-            content = {f.name: plain(getattr(self, f.name)) for f in fields(self)[1:]}
+            content = {
+                f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name != "parents"
+            }
             parents = [parent.key(context) for parent in self.parents]
             memo[context.salt] = digest([self.kind, content, parents, context.salt])
         return memo[context.salt]
@@ -141,8 +143,3 @@ def closure(stage: Stage) -> list[Stage]:
 
     visit(stage)
     return list(seen.values())
-
-
-def describe(plan: Sequence[Stage]) -> list[dict[str, Any]]:
-    """Return a plan as JSON for people: kind and epochs of each stage."""
-    return [{"kind": stage.kind, "epochs": stage.epochs} for stage in plan]

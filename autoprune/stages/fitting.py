@@ -36,7 +36,7 @@ def run_training(stage: Train, inputs: Sequence[TrialState], context: RunContext
         return start
     loop = _build_loop(stage, inputs, context)
     schedule = parse(LR_SCHEDULES.get(stage.lr.name), stage.lr.params, f"lr.{stage.lr.name}")
-    cycle = stage.cycle_info(inputs, loop.num_steps)
+    cycle = stage.cycle_info(inputs, loop.num_steps / loop.steps_per_epoch)
     record = RecordLR()
     task = context.task
     with global_stream(stage.seed, stage.label, "model"):
@@ -51,10 +51,13 @@ def run_training(stage: Train, inputs: Sequence[TrialState], context: RunContext
             augment=stage.augment,
         )
     extra = {name: value.cpu() for name, value in loop.extra.items()}
+    weights = export_weights(loop.model)
+    # The last step may have broken weights that the last loss was still finite with.
+    finite = finite and all(bool(value.isfinite().all()) for value in weights.values())
     log = {**start.log, **loop.log, "status": "ok" if finite else "diverged"}
     return replace(
         start,
-        weights=export_weights(loop.model),
+        weights=weights,
         masks={name: mask.cpu() for name, mask in loop.masks.items()},
         tensors={"lr_curve": torch.tensor(record.values, dtype=torch.float64), **extra},
         log=log,

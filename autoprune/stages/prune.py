@@ -175,7 +175,10 @@ class Rewind(Stage):
 
 @dataclass(frozen=True)
 class Recalibrate(Stage):
-    """Re-estimate BatchNorm's running statistics on training images; nothing else changes."""
+    """Re-estimate BatchNorm's running statistics on training images; nothing else changes.
+
+    Without BatchNorm, or for a state that diverged, the parent's state passes through.
+    """
 
     kind: ClassVar[str] = "recalibrate"
 
@@ -187,6 +190,8 @@ class Recalibrate(Stage):
         from autoprune.stages.support import export_weights, load_model
         from autoprune.training.recipes.bn_recalibration import recalibrate
 
+        if not context.task.info.has_batchnorm or inputs[0].log.get("status") == "diverged":
+            return inputs[0]
         model = load_model(inputs[0], context)
         recalibrate(model, context.task.data.train, self.batch_size, self.num_batches)
         return replace(inputs[0], weights=export_weights(model))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -58,10 +58,6 @@ class TrialState:
     structure: Structure = field(default_factory=Structure)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     log: dict[str, Any] = field(default_factory=dict)
-
-    def with_log(self, **values: Any) -> TrialState:
-        """Return the state with further log values."""
-        return replace(self, log={**self.log, **values})
 
     def to_tensors(self) -> tuple[dict[str, Tensor], str]:
         """Return all tensors under prefixed names, and the rest as JSON text."""

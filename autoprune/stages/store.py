@@ -123,10 +123,11 @@ def _unpack(content: bytes) -> TrialState | None:
         size = int.from_bytes(content[:8], "little")
         meta = json.loads(content[8 : 8 + size])["__metadata__"]
         tensors = load_tensors(content)
-    except (SafetensorError, ValueError, KeyError):
-        return None
-    if _content_hash(save_tensors(tensors), meta["state"]) != meta["sha256"]:
-        return None
+        found = _content_hash(save_tensors(tensors), meta["state"])
+        if found != meta["sha256"]:
+            return None
+    except (SafetensorError, ValueError, KeyError, TypeError):
+        return None  # what a broken header can raise; the caller says so
     return TrialState.from_tensors(tensors, meta["state"])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -47,7 +49,7 @@ def check_version(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         if not marker.exists():
-            marker.write_text(f"{VERSION}\n")
+            _write_whole(marker, f"{VERSION}\n")
         found = marker.read_text().strip()
     except OSError as error:
         raise StudyError(
@@ -60,3 +62,15 @@ def check_version(root: Path) -> None:
             found,
             "update AutoPrune, or give another --home",
         )
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file under its name in one rename: a reader beside us never sees half of it."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.replace(file.name, path)  # noqa: PTH105 - the name is a string already
+        except OSError:
+            Path(file.name).unlink(missing_ok=True)
+            raise

@@ -78,8 +78,8 @@ class Train(Stage):
 
         return run_training(self, inputs, context)
 
-    def cycle_info(self, inputs: Sequence[TrialState], num_steps: int) -> CycleInfo:
-        """Complete the cycle with what the parents recorded."""
+    def cycle_info(self, inputs: Sequence[TrialState], epochs: float) -> CycleInfo:
+        """Complete the cycle, `epochs` long in whole steps, with what the parents recorded."""
         from autoprune.training.lr.base import CycleInfo
 
         dense = inputs[1] if self.curve else None
@@ -87,7 +87,7 @@ class Train(Stage):
         return CycleInfo(
             **plain(self.cycle),
             norm_lost=float(inputs[0].log.get("norm_lost", 0.0)),
-            length_ratio=num_steps / len(curve) if curve else 1.0,
+            length_ratio=epochs / self.parents[1].epochs if curve else 1.0,
             dense_curve=curve,
         )
 

@@ -26,7 +26,8 @@ class CycleInfo:
     norm_lost : float
         ``||w - w*m|| / ||w||`` at this cycle's pruning (card imp: ALLR's numerator).
     length_ratio : float
-        This cycle's length over the dense run's, in optimiser steps.
+        This cycle's length over the dense run's: of the epochs that their steps make, so that
+        another batch size does not change it.
     dense_curve : sequence of float
         Learning rate of the dense run at evenly spaced points, first to last step; empty when
         there was none (a pretrained checkpoint).
@@ -42,7 +43,12 @@ class CycleInfo:
 
 
 class LRSchedule(Protocol):
-    """The absolute learning rate as a function of progress through a cycle."""
+    """The absolute learning rate as a function of progress through a cycle.
+
+    A schedule that reads `CycleInfo.dense_curve` sets the class attribute ``replays_dense`` to
+    True: its trials then rest on the dense run, and are refused where there is none as long as
+    the cycle.
+    """
 
     def __call__(self, progress: float, cycle: CycleInfo) -> float:
         """Return the learning rate at `progress` in [0, 1): step ``j`` of ``n`` is ``j / n``."""

@@ -32,6 +32,7 @@ class LRRewinding:
        Pruning", ICLR 2020, arXiv 2003.02389.
     """
 
+    replays_dense: ClassVar[bool] = True
     reference: ClassVar[str] = "Renda et al., ICLR 2020, arXiv 2003.02389"
     space: ClassVar[dict[str, Any]] = {}
 
