@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass as stage
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -193,13 +194,17 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
 
 def check(config: TrialConfig, params: ApParams) -> None:
     """Refuse a base that cannot be wrapped, and a share that leaves the base nothing."""
+    from autoprune.pruning.registry import SPARSITY_SCHEDULES
+
     check_wrapped(params.base, "trial.ap.base", granularity="weight")
-    share = 1.0 - (1.0 - config.sparsity) ** (1.0 / params.rounds)
-    if params.share > share:
+    schedule = SPARSITY_SCHEDULES.get(params.schedule)
+    steps = [schedule(k / params.rounds, config.sparsity) for k in range(1, params.rounds + 1)]
+    shares = [1 - (1 - after) / (1 - before) for before, after in pairwise([0.0, *steps])]
+    if params.share > min(shares) + 1e-9:  # the rounds of a geometric schedule differ by rounding
         raise ConfigError(
             "trial.ap.share",
-            f"must be at most {share:.4f}, what each of {params.rounds} rounds removes to reach "
-            f"sparsity {config.sparsity:g}",
+            f"must be at most {min(shares):.4f}, what each of {params.rounds} rounds removes to "
+            f"reach sparsity {config.sparsity:g}",
             params.share,
             "use fewer rounds or a smaller share",
         )

@@ -94,7 +94,7 @@ class Parts:
     schedule: Callable[[Any], str] = lambda params: str(getattr(params, "schedule", "geometric"))
 
 
-def _one_step(params: Any) -> int:
+def _ten_steps_a_round(params: Any) -> int:
     return 10 * int(getattr(params, "rounds", 1))
 
 
@@ -143,7 +143,7 @@ class Method:
     params: type
     plan: Callable[[PlanRequest], tuple[Stage, ...]]
     parts: Parts | None = None
-    min_steps: Callable[[Any], int] = _one_step
+    min_steps: Callable[[Any], int] = _ten_steps_a_round
     reaches: Callable[[Any], tuple[float, float]] = _nearly_all
     regrows: bool = False
     needs_relu: bool = False
@@ -193,9 +193,10 @@ def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
     Raises
     ------
     UnknownNameError
-        If the method, the LR schedule, the allocation or another part is not registered.
+        If the method, an LR schedule, the allocation or another part is not registered.
     ConfigError
-        If a parameter breaks its rule, or the method cannot reach the sparsity.
+        If a parameter breaks its rule, the dense run's schedule has no peak, or the method cannot
+        reach the sparsity.
     """
     from dataclasses import asdict, replace
 
@@ -210,6 +211,7 @@ def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
         params=asdict(params),
         lr=LRConfig(name=config.lr.name, params=asdict(lr_params)),
     )
+    _check_parts(full, place)
     low, high = method.reaches(params)
     if config.method != "dense" and not low <= config.sparsity <= high:
         raise ConfigError(
@@ -219,3 +221,22 @@ def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
         )
     method.check(full, params)
     return full
+
+
+def _check_parts(config: TrialConfig, place: str) -> None:
+    """Refuse parts that are not registered, and a dense run whose schedule takes no peak."""
+    from dataclasses import fields
+
+    from autoprune.pruning.registry import ALLOCATIONS, SPARSITY_SCHEDULES
+
+    for name, registry in (("allocation", ALLOCATIONS), ("schedule", SPARSITY_SCHEDULES)):
+        if name in config.params:
+            registry.check(str(config.params[name]), f"{place}.{config.method}.{name}")
+    dense: Any = lr_schedule(config.train.schedule, "train.schedule")
+    if "peak" not in {field.name for field in fields(dense)}:
+        raise ConfigError(
+            "train.schedule",
+            "must be a schedule with a peak, which train.lr is",
+            config.train.schedule,
+            "such as linear, cosine or step",
+        )

@@ -50,11 +50,8 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
 
 
 def check(config: TrialConfig, params: ImpParams) -> None:
-    """Refuse a rewind policy that does not parse, and an unknown sparsity schedule."""
-    from autoprune.pruning.registry import SPARSITY_SCHEDULES
-
+    """Refuse a rewind policy that does not parse."""
     check_rewind(params.rewind, "trial.imp.rewind")
-    SPARSITY_SCHEDULES.check(params.schedule, "trial.imp.schedule")
 
 
 IMP = Method(

@@ -42,8 +42,8 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
 
 
 def check(config: TrialConfig, params: ScratchParams) -> None:
-    """Refuse a base method that does not score, prune and retrain."""
-    check_wrapped(params.base, "trial.scratch_e.base")
+    """Refuse a base method that does not score, prune and retrain single weights."""
+    check_wrapped(params.base, "trial.scratch_e.base", granularity="weight")
 
 
 SCRATCH_E = Method(
