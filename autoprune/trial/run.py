@@ -12,6 +12,7 @@ import torch
 from autoprune.core.errors import BadInput
 from autoprune.core.records import Job, JobResult, RoundRecord, Status
 from autoprune.metrics.accuracy import evaluate
+from autoprune.metrics.macs import inference
 from autoprune.pruning.accounting import account
 from autoprune.stages.base import Stage, closure
 from autoprune.stages.state import TrialState
@@ -58,7 +59,7 @@ def _run(job: Job, context: WorkerContext, resolver: Resolver, start: float) -> 
     return _result(
         job,
         resolver,
-        _status(state, layers),
+        _status(state, context),
         start,
         metrics=metrics,
         layers=layers,
@@ -135,10 +136,22 @@ def _dense_accuracy(plan: tuple[Stage, ...], resolver: Resolver) -> float:
     return 0.0
 
 
-def _status(state: TrialState, layers: dict[str, float]) -> Status:
+def _status(state: TrialState, context: WorkerContext) -> Status:
+    """Say whether the trial gave a model: one that diverged or collapsed is none.
+
+    A model has collapsed when no input reaches its outputs: a layer that every path goes through
+    was emptied, or all its units died. An emptied branch beside a shortcut is no collapse.
+    """
     if state.log.get("status") == "diverged":
         return "diverged"
-    return "collapsed" if min(layers.values()) == 0.0 else "ok"
+    inputs, _ = next(iter(context.task.data.val.batches(256)))
+    with inference(model := load_model(state, context)):
+        outputs = model(inputs)
+    if not bool(outputs.isfinite().all()):
+        return "diverged"
+    # Equal rows may be summed in another order, so equal up to rounding is equal.
+    spread = (outputs - outputs[0]).abs().max()
+    return "collapsed" if len(outputs) > 1 and spread <= 1e-6 * outputs.abs().max() else "ok"
 
 
 def _train_macs(resolver: Resolver, context: WorkerContext) -> float:
