@@ -164,7 +164,7 @@ class Session:
             seed=request.seed,
             options=request.options,
             resume=request.resume,
-            settings=self.settings.to_json(),
+            settings=self.settings.recorded(),
         )
         before = self.study.journal.events[0]["settings"]
         # The bits of a study depend on its threads, so a resumed one keeps what it began with.
@@ -321,7 +321,11 @@ def _space(request: SearchRequest) -> Space:
 def _check(request: SearchRequest) -> None:
     if request.workers is not None and request.workers < 1:
         raise ConfigError("--workers", "must be at least 1", request.workers)
-    if not 0.0 < request.gpus_per_job <= 1.0 and request.gpus_per_job != int(request.gpus_per_job):
+    if request.workers not in {None, 1} and not request.runs_on_ray:
+        remedy = "give --executor ray"
+        raise ConfigError("--workers", "must be 1 for jobs in one process", request.workers, remedy)
+    gpus = request.gpus_per_job
+    if not 0.0 < gpus <= 1.0 and not (gpus > 1.0 and float(gpus).is_integer()):
         raise ConfigError("--gpus-per-job", "must be in (0, 1], or whole", request.gpus_per_job)
 
 

@@ -112,7 +112,7 @@ class SingleRun:
             home=self.home,
             top_epochs=self.top,
             device=self.device,
-            threads=os.cpu_count() or 1,
+            threads=len(os.sched_getaffinity(0)),
         )
         return context
 
@@ -127,7 +127,9 @@ class SingleRun:
 
     def job(self, epochs: int | None = None, *, test: bool = True) -> Job:
         """Return the trial as a job."""
-        return Job(0, self.config, epochs or self.epochs, self.seed, "run", test)
+        return Job(
+            0, self.config, self.epochs if epochs is None else epochs, self.seed, "run", test
+        )
 
     def run(self, epochs: int | None = None) -> JobResult:
         """Run the trial, and its dense reference where the trial itself has none.
