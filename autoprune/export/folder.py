@@ -83,7 +83,7 @@ def export_job(
         If the written files are not the model; nothing is left behind.
     """
     out = Path(out)
-    _check_request(out, formats, job)
+    check_request(out, formats, job)
     stages = make_stages(job, context.settings.top_epochs, pretrained=context.task.info.pretrained)
     state = Resolver(context).state(stages[-1])
     if state.log.get("status") == "diverged":
@@ -106,7 +106,14 @@ def export_job(
     return ExportReport(str(out), content, checks)
 
 
-def _check_request(out: Path, formats: Sequence[str], job: Job) -> None:
+def check_request(out: Path, formats: Sequence[str], job: Job) -> None:
+    """Refuse an export that cannot be written or proven, before any work is done.
+
+    Raises
+    ------
+    BadInput
+        See `export_job`.
+    """
     for name in formats:
         EXPORTERS.check(name, "--format")
     usable = [n for n in formats if not (job.config.task.task_file and EXPORTERS.get(n).needs_code)]
