@@ -20,7 +20,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from autoprune.core.seeds import numpy_stream
-from autoprune.search.sampler import Forest, Observation, Question, forest
+from autoprune.search.sampler import Forest, Observation, Question, forest, uniform
 from autoprune.search.targets import target, within
 from autoprune.space import Space
 from autoprune.space.dimensions import Choice, Dimension, Flat
@@ -29,6 +29,7 @@ TARGET = "sparsity"
 _CHOSEN = "autoprune:chosen"
 NUM_NEAREST = 30
 NUM_ASKED = 24
+RANDOM_PER_METHOD = 2
 
 
 def suggest(trial: Trial, space: Space) -> tuple[Flat, float]:
@@ -116,9 +117,9 @@ def _flat(space: Space, params: dict[str, Any]) -> Flat:
 class ForestSampler(BaseSampler):  # type: ignore[misc] # mypy does not follow Optuna
     """The forest sampler for an Optuna study of one objective, the error (minimised).
 
-    It takes targets from the golden-ratio sequence, chooses the whole configuration for each, and
-    hands its values out as the objective asks (`suggest`). Parameters it did not choose are drawn
-    at random.
+    It takes targets from the golden-ratio sequence, chooses the whole configuration for each (at
+    random for two trials per method), and hands its values out as the objective asks (`suggest`).
+    Parameters it did not choose are drawn at random.
 
     Parameters
     ----------
@@ -147,16 +148,18 @@ class ForestSampler(BaseSampler):  # type: ignore[misc] # mypy does not follow O
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Choose the target and the whole configuration."""
         wanted = target(trial.number, self.space.targets)
+        methods = self.space.methods
+        first = trial.number < RANDOM_PER_METHOD * len(methods)
         question = Question(
             self.space,
             self._observations(study),
             math.log10(1.0 - wanted),
-            self.space.methods,
+            (methods[trial.number % len(methods)],) if first else methods,
             self.factor,
             numpy_stream(self.seed, "optuna", trial.number),
             self.seed,
         )
-        flat = next(forest(question, self._cache))
+        flat = next(uniform(question) if first else forest(question, self._cache))
         sparsity = within(wanted, self.space.targets, *self.space.reaches(flat))
         chosen = {**_named(self.space, flat), TARGET: sparsity}
         study._storage.set_trial_system_attr(trial._trial_id, _CHOSEN, chosen)

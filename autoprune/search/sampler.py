@@ -156,7 +156,8 @@ def epoch_trend(seen: Sequence[Observation], top: int) -> NDArray[Any]:
     dummies = [[float(o.flat["method"] == name) for name in methods] for o in seen]
     table = np.column_stack([dummies, density, density**2, lacking, lacking * density])
     losses = np.array([o.loss for o in seen])
-    gram = table.T @ table + 0.1 * np.eye(table.shape[1])
+    losses -= losses.mean()
+    gram = table.T @ table + 0.01 * np.eye(table.shape[1])
     weights = np.linalg.solve(gram, table.T @ losses)
     found: NDArray[Any] = np.maximum(table[:, -2:] @ weights[-2:], 0.0)
     return found

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped] # PyYAML ships no types
+import yaml
 
 from autoprune.core.errors import ConfigError, did_you_mean
 

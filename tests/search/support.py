@@ -59,11 +59,8 @@ def surface(config: TrialConfig, epochs: int, seed: int) -> dict[str, float]:
     log_density = math.log10(1.0 - config.sparsity)
     peak = float(config.lr.params.get("peak", 0.1))
     method = {"imp": 0.0, "magnitude": 0.1, "snip": 0.3, "dropnet": 0.5}.get(config.method, 0.2)
-    allocation = (
-        {"erk": 0.0, "global": 0.1, "uniform": 0.2}[str(config.params["allocation"])]
-        if ("allocation" in config.params)
-        else 0.0
-    )
+    costs = {"erk": 0.0, "global": 0.1, "uniform": 0.2}
+    allocation = costs.get(str(config.params.get("allocation")), 0.0)
     distance = math.log10(peak / best_peak(log_density))
     log_error = -3.0 + 0.5 * log_density**2 + 0.6 * distance**2 + method + allocation
     log_error += 0.3 * math.log(9 / epochs) + 0.01 * math.sin(seed)

@@ -413,7 +413,7 @@ def test_stopping_is_journaled_and_a_stopped_study_goes_on() -> None:
 @pytest.mark.slow
 def test_the_forest_beats_random_on_the_surface() -> None:
     def value(sampler: str, seed: int) -> float:
-        engine = finished(SearchOptions("60", sampler=sampler, confirm_seeds=1), seed=seed)
+        engine = finished(SearchOptions("40", sampler=sampler, confirm_seeds=1), seed=seed)
         found = points(engine.state.searched, engine.space.objectives, INFO)
         return hypervolume([p.values for p in found])
 
