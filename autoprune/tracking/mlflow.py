@@ -282,13 +282,11 @@ class _Copy:
         self._write_parent(events, summary, home)
 
     def _write_parent(self, events: list[Event], summary: dict[str, Any], home: str) -> None:
-        now_s, epochs = events[-1]["time"], int(summary["epochs_trained"])
+        now_s = events[-1]["time"]
         curve = content.hypervolume_values(events, summary)
         values = curve[self._num_points :]
-        values += [
-            content.Value(key, value, epochs, now_s)
-            for key, value in content.figures(summary).items()
-        ]
+        # At step 0, MLflow draws them as bars and leaves the line charts to the hypervolume.
+        values += [content.Value(k, v, 0, now_s) for k, v in content.figures(summary).items()]
         params = {k: v for k, v in content.study_params(summary).items() if k not in self._params}
         note = content.note(summary, home)
         self._log(self.run_id, values, params, {"mlflow.note.content": note})
