@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 BANDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-# A target of 90 % is reached to the nearest weight (or unit), which may lie just below it.
-TOLERANCE = 5e-4
+# A target of 90 % is reached to the nearest weight, which may lie just below it.
+TOLERANCE = 1e-4
 
 
 def profile(

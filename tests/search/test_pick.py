@@ -40,7 +40,7 @@ def test_a_knee_of_one_or_equal_points() -> None:
         (Limits(max_drop=0.0), 0.5),
         (Limits(min_accuracy=0.93), 0.9),
         (Limits(min_sparsity=0.85), 0.9),
-        (Limits(min_sparsity=0.9002), 0.9),  # reached to the nearest unit
+        (Limits(min_sparsity=0.90005), 0.9),  # reached to the nearest weight
         (Limits(max_macs=0.25), 0.8),
         (Limits(max_macs=0.15, max_drop=0.1), 0.9),
         (Limits(min_sparsity=0.5, min_accuracy=0.6), 0.9),  # both sides: the knee
