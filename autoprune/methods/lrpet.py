@@ -97,8 +97,6 @@ class Project(Stage):
         from autoprune.stages.support import export_weights, load_model
 
         state = inputs[0]
-        if state.log.get("status") == "diverged":
-            return state
         model = load_model(state, context)
         example = torch.zeros(2, *context.task.info.input_shape, device=context.numerics.device)
         norms = norm_scales(model, example) if self.rectify else {}

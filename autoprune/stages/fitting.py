@@ -27,13 +27,8 @@ if TYPE_CHECKING:
 
 
 def run_training(stage: Train, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
-    """Train as the stage says, from its first parent's state.
-
-    A state that already diverged passes through untrained: its status is its result.
-    """
+    """Train as the stage says, from its first parent's state."""
     start = inputs[0]
-    if start.log.get("status") == "diverged":
-        return start
     loop = _build_loop(stage, inputs, context)
     schedule = parse(LR_SCHEDULES.get(stage.lr.name), stage.lr.params, f"lr.{stage.lr.name}")
     cycle = stage.cycle_info(inputs, loop.num_steps / loop.steps_per_epoch)

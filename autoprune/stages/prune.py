@@ -190,7 +190,7 @@ class Recalibrate(Stage):
         from autoprune.stages.support import export_weights, load_model
         from autoprune.training.recipes.bn_recalibration import recalibrate
 
-        if not context.task.info.has_batchnorm or inputs[0].log.get("status") == "diverged":
+        if not context.task.info.has_batchnorm:
             return inputs[0]
         model = load_model(inputs[0], context)
         recalibrate(model, context.task.data.train, self.batch_size, self.num_batches)

@@ -59,6 +59,11 @@ class TrialState:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     log: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def diverged(self) -> bool:
+        """Whether a training run on the way here lost its loss to infinity or NaN."""
+        return bool(self.log.get("status") == "diverged")
+
     def to_tensors(self) -> tuple[dict[str, Tensor], str]:
         """Return all tensors under prefixed names, and the rest as JSON text."""
         tensors = {

@@ -26,16 +26,20 @@ class Resolver:
         key = stage.key(self.context.keys)
         state = self.context.store.get(key)
         reused = state is not None
-        wall_s = 0.0
+        wall_s, epochs = 0.0, stage.epochs
         if state is None:
             inputs = [self.state(parent) for parent in stage.parents]
             start = time.perf_counter()
-            state = stage.run(inputs, self.context)
+            if inputs and inputs[0].diverged:
+                # What diverged stays as it is: its status is the result of all that follows.
+                state, epochs = inputs[0], 0.0
+            else:
+                state = stage.run(inputs, self.context)
             wall_s = time.perf_counter() - start
-            if stage.cheap:
+            if stage.cheap or epochs < stage.epochs:
                 self.context.store.remember(key, state)
             else:
                 self.context.store.put(key, state)
         if key not in self.records:
-            self.records[key] = StageRecord(key, stage.kind, stage.epochs, reused, wall_s)
+            self.records[key] = StageRecord(key, stage.kind, epochs, reused, wall_s)
         return state

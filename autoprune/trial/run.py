@@ -142,7 +142,7 @@ def _status(state: TrialState, context: WorkerContext) -> Status:
     A model has collapsed when no input reaches its outputs: a layer that every path goes through
     was emptied, or all its units died. An emptied branch beside a shortcut is no collapse.
     """
-    if state.log.get("status") == "diverged":
+    if state.diverged:
         return "diverged"
     inputs, _ = next(iter(context.task.data.val.batches(256)))
     with inference(model := load_model(state, context)):
