@@ -208,12 +208,11 @@ def check(config: TrialConfig, params: ApParams) -> None:
             params.share,
             "use fewer rounds or a smaller share",
         )
-    if config.of != "weights":
-        raise ConfigError("trial.of", "must be 'weights' for method 'ap'", config.of)
 
 
 AP = Method(
     name="ap",
+    measures=frozenset({"weights"}),
     kind="weights",
     start="dense",
     reference="Liu et al., TMLR 2023, arXiv 2212.06145",

@@ -124,6 +124,8 @@ class Method:
         Parameters to the least number of retraining steps that make sense.
     reaches : Callable
         Parameters to the least and the greatest sparsity the method can be asked for.
+    measures : frozenset
+        What its target sparsity may be a share of: ``weights``, ``macs``.
     regrows : bool
         Whether masks may grow back during a trial.
     needs_relu : bool
@@ -145,6 +147,7 @@ class Method:
     parts: Parts | None = None
     min_steps: Callable[[Any], int] = _ten_steps_a_round
     reaches: Callable[[Any], tuple[float, float]] = _nearly_all
+    measures: frozenset[str] = frozenset({"weights", "macs"})
     regrows: bool = False
     needs_relu: bool = False
     reconstruction: bool = False
@@ -218,6 +221,11 @@ def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
             f"{place}.sparsity",
             f"must lie in [{low:g}, {high:g}] for method {config.method!r}",
             config.sparsity,
+        )
+    if config.of not in method.measures:
+        allowed = " or ".join(sorted(method.measures))
+        raise ConfigError(
+            f"{place}.of", f"must be {allowed} for method {config.method!r}", config.of
         )
     method.check(full, params)
     return full

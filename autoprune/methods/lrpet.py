@@ -192,12 +192,11 @@ def check(config: TrialConfig, params: LrpetParams) -> None:
             config.recipe.ema,
             "an average of projected weights has full rank",
         )
-    if config.of != "weights":
-        raise ConfigError("trial.of", "must be 'weights' for method 'lrpet'", config.of)
 
 
 LRPET = Method(
     name="lrpet",
+    measures=frozenset({"weights"}),
     kind="low_rank",
     start="scratch",
     reference="Guo et al., IEEE TNNLS 2024, arXiv 2204.05566",

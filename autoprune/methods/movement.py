@@ -179,12 +179,11 @@ def check(config: TrialConfig, params: MovementParams) -> None:
         raise ConfigError(
             "trial.movement.end", f"must be above begin ({params.begin:g})", params.end
         )
-    if config.of != "weights":
-        raise ConfigError("trial.of", "must be 'weights' for method 'movement'", config.of)
 
 
 MOVEMENT = Method(
     name="movement",
+    measures=frozenset({"weights"}),
     kind="weights",
     start="dense",
     reference="Sanh et al., NeurIPS 2020, arXiv 2005.07683",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,6 +25,8 @@ from autoprune.core.config import (
 )
 from autoprune.methods.base import METHODS, Method, complete
 from autoprune.space.dimensions import Choice, Dimension, Flat, Value
+
+_LOG = logging.getLogger(__name__)
 
 Objective = Literal["accuracy", "sparsity", "macs", "latency_ms", "size_bytes"]
 
@@ -122,7 +125,7 @@ class Space:
         return replace(self, task=task, raw={**self.raw, "task": plain(task)})
 
     def with_objectives(self, objectives: Sequence[str], place: str = "objectives") -> Space:
-        """Return the space with other objectives.
+        """Return the space with other objectives; methods that cannot target them are left out.
 
         Raises
         ------
@@ -132,6 +135,11 @@ class Space:
         from autoprune.space.grammar import parse_space
 
         raw = {**self.raw, "objectives": list(objectives), "task": plain(self.task)}
+        if list(objectives[1:2]) == ["macs"]:
+            methods = dict(self.raw["method"])
+            unfit = [name for name in methods if "macs" not in METHODS.get(name).measures]
+            _LOG.warning("%s cannot target a share of the MACs; left out", ", ".join(unfit))
+            raw["method"] = {name: spec for name, spec in methods.items() if name not in unfit}
         return parse_space(raw, place)
 
     def active(self, dimension: Dimension, flat: Flat) -> bool:

@@ -67,17 +67,18 @@ def deployed_figures(state: TrialState, context: WorkerContext) -> dict[str, flo
     -------
     dict
         ``latency_ms`` (median of one input, measured in turns with the dense model's,
-        ``latency_dense_ms``) and ``size_bytes`` (of the packed safetensors file), as named in
-        ``settings.measure``.
+        ``dense_latency_ms``) and ``size_bytes`` (of the packed safetensors file, beside
+        ``dense_size_bytes``), as named in ``settings.measure``.
     """
     measure = context.settings.measure
     found: dict[str, float] = {}
     if "size_bytes" in measure:
         found["size_bytes"] = float(len(packed_bytes(state, context)))
+        found["dense_size_bytes"] = float(len(pack(state.weights, {})))
     if "latency_ms" in measure:
         timed = latency_in_turns(compacted(state, context), context)
         found["latency_ms"] = timed["compact"].p50_ms
-        found["latency_dense_ms"] = timed["dense"].p50_ms
+        found["dense_latency_ms"] = timed["dense"].p50_ms
     return found
 
 

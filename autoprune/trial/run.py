@@ -9,7 +9,7 @@ import traceback
 
 import torch
 
-from autoprune.core.errors import BadInput
+from autoprune.core.errors import BadInput, StudyError
 from autoprune.core.records import Job, JobResult, RoundRecord, Status
 from autoprune.metrics.accuracy import evaluate
 from autoprune.metrics.macs import inference
@@ -28,13 +28,21 @@ _LOG = logging.getLogger(__name__)
 def run_job(job: Job, context: WorkerContext) -> JobResult:
     """Run one trial at one rung with one replicate.
 
-    Never raises: an exception inside becomes a result with status ``failed`` and its text, and a
-    run that diverged or lost a layer is a result like any other.
+    An exception inside becomes a result with status ``failed`` and its text, and a run that
+    diverged or collapsed is a result like any other.
+
+    Raises
+    ------
+    StudyError
+        If the store is full or cannot be written: that says nothing about the job, which can be
+        run again when there is room.
     """
     start = time.perf_counter()
     resolver = Resolver(context)
     try:
         return _run(job, context, resolver, start)
+    except StudyError:
+        raise
     except BadInput as error:
         message = str(error)
     except Exception as error:  # noqa: BLE001 - the boundary: any failure becomes a result
@@ -55,7 +63,6 @@ def _run(job: Job, context: WorkerContext, resolver: Resolver, start: float) -> 
         rounds.append(RoundRecord(number, job.epochs * number / len(plan), metrics))
     if job.test:
         metrics = {**metrics, **_accuracy(state, context, "test")}
-    metrics |= _extra(state, context)
     return _result(
         job,
         resolver,
@@ -111,6 +118,7 @@ def _measure(
     layers = counted.pop("layers")
     sha = counted.pop("mask_sha256")
     metrics = {**counted, **_accuracy(state, context, "val"), "dense_val_accuracy": dense}
+    metrics |= _extra(state, context)
     return metrics, layers, sha
 
 

@@ -63,7 +63,13 @@ class WorkerSettings:
         content: dict[str, Any] = plain(self)
         return content
 
+    def recorded(self) -> dict[str, Any]:
+        """Return it as a journal keeps it: with the torch and the sources the study ran on."""
+        made_with = {"torch": version("torch"), "sources_sha256": sources_sha256()}
+        return {**self.to_json(), "made_with": made_with}
+
     @staticmethod
     def from_json(value: dict[str, Any]) -> WorkerSettings:
-        """Read what `to_json` wrote."""
-        return TypeAdapter(WorkerSettings).validate_python(value)
+        """Read what `to_json` or `recorded` wrote."""
+        content = {key: part for key, part in value.items() if key != "made_with"}
+        return TypeAdapter(WorkerSettings).validate_python(content)

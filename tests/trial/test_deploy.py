@@ -123,8 +123,11 @@ def test_a_dense_state_has_nothing_removed(context: WorkerContext) -> None:
     ("measure", "keys"),
     [
         ((), set()),
-        (("size_bytes",), {"size_bytes"}),
-        (("latency_ms", "size_bytes"), {"latency_ms", "latency_dense_ms", "size_bytes"}),
+        (("size_bytes",), {"size_bytes", "dense_size_bytes"}),
+        (
+            ("latency_ms", "size_bytes"),
+            {"latency_ms", "dense_latency_ms", "size_bytes", "dense_size_bytes"},
+        ),
     ],
 )
 def test_what_is_asked_for_is_measured(

@@ -76,6 +76,10 @@ class Simulation:
             "params_nonzero": info.params * (1.0 - sparsity),
             "macs": info.macs,
             "macs_effective": info.macs * (1.0 - sparsity),
+            "latency_ms": 1.0,
+            "dense_latency_ms": 1.0,
+            "size_bytes": 4.0 * info.params * (1.0 - sparsity),
+            "dense_size_bytes": 4.0 * info.params,
             "dense_val_accuracy": 0.9,
         }
         metrics = {**plausible, **self.response(job.config, job.epochs, job.seed)}
