@@ -1,39 +1,59 @@
-"""Joining the MLflow mirror with the report's artifacts, which may not know each other."""
+"""Joining the MLflow mirror with the report's artifacts and the export, which do not know them."""
 
 from __future__ import annotations
 
+import logging
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autoprune.tracking.mlflow import Mirror
+
+_LOG = logging.getLogger(__name__)
 
 
-def artifacts(summary: dict[str, Any]) -> dict[str, Path]:
-    """Write a study's page and picture to a temporary folder; return them by artifact name."""
-    from autoprune.report.files import write_plot
+def make_mirror(home: Path, study: str, tracking_uri: str | None) -> Mirror:
+    """Return a study's mirror; a context manager that copies while the study runs.
 
-    folder = Path(tempfile.mkdtemp(prefix="autoprune-"))
-    return {name: write_plot(summary, folder / name) for name in ("pareto.html", "front.png")}
+    Its page and picture are kept in the study's own folder too.
+    """
+    from autoprune.search.study import study_folder
+    from autoprune.tracking.mlflow import Mirror
+
+    folder = study_folder(home, study)
+
+    def artifacts(summary: dict[str, Any]) -> dict[str, Path]:
+        from autoprune.report.files import write_plot
+
+        return {name: write_plot(summary, folder / name) for name in ("pareto.html", "front.png")}
+
+    return Mirror(home, study, tracking_uri, artifacts)
 
 
-@contextmanager
-def mirrored(
-    home: Path, study: str, tracking_uri: str | None
-) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Mirror a study while it runs; yields what to call with each journal event."""
-    from autoprune.tracking.mirror import Mirror
+def register_champion(mirror: Mirror, trial: str) -> None:
+    """Export the pick in a process of its own, and register it; a failure is only told.
 
-    with Mirror(home, study, tracking_uri, artifacts=artifacts) as mirror:
-        yield mirror.notify
+    The driver of a search must stay light, and an outage of MLflow must not fail it.
+    """
+    with tempfile.TemporaryDirectory(prefix="autoprune-") as folder:
+        out = Path(folder) / "champion"
+        command = [sys.executable, "-m", "autoprune.cli", "export", mirror.study, "--trial", trial]
+        options = ["--home", str(mirror.home), "--out", str(out), "--format", "safetensors,onnx"]
+        done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            _LOG.warning("no champion in MLflow, its export failed: %s", done.stderr.strip())
+            return
+        try:
+            mirror.register_champion(out)
+        except Exception as error:  # noqa: BLE001 - MLflow's stores raise what they like
+            _LOG.warning("no champion in MLflow: %s", error)
 
 
-def sync_studies(home: Path, study: str | None, tracking_uri: str | None) -> list[dict[str, Any]]:
-    """Mirror one study, or all of a home, as they stand; return where they are."""
-    from autoprune.search.study import list_studies
-    from autoprune.tracking.mirror import sync
-
-    names = [study] if study else [row["study"] for row in list_studies(home)]
-    return [
-        {"study": name, **sync(home, name, tracking_uri, artifacts=artifacts)} for name in names
-    ]
+def sync_study(home: Path, study: str, tracking_uri: str | None) -> dict[str, str | None]:
+    """Mirror one study as it stands; return where it is."""
+    mirror = make_mirror(home, study, tracking_uri)
+    mirror.sync()
+    return mirror.ids

@@ -24,6 +24,11 @@ def show(*renderables: Any) -> None:
         printer.print(renderable)
 
 
+def show_line(text: str) -> None:
+    """Show one line as it is, however long: for logs."""
+    console().print(text, soft_wrap=True, markup=False)
+
+
 def emit(value: Any, *, as_json: bool) -> None:
     """Print a value as one line of JSON, if asked to."""
     if as_json:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autoprune.cli import options
-from autoprune.cli.output import console, emit, show
+from autoprune.cli.output import console, emit, show, show_line
 
 if TYPE_CHECKING:
+    from autoprune.search.pick import Limits
     from autoprune.search.session import Session
+    from autoprune.tracking.mlflow import Mirror
+
+_KEYS = (
+    *("study", "status", "trials", "jobs", "failed", "epochs_trained", "epochs_reused", "wall_s"),
+    *("hypervolume", "dense", "front", "profile", "home"),
+    *("baselines", "hypervolume_curve", "confirmed_hypervolume", "costs"),
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -96,12 +104,14 @@ def search(
         if dry_run:
             emit(_dry_run(session), as_json=json)
             return
-        if not session.finished:
-            _run(session, tracking_uri)
+        if session.finished:
+            ids = _found_in_mlflow(session, tracking_uri)
+        else:
+            ids = _run(session, limits, tracking_uri)
         summary = session.summary()
-    summary["mlflow"] = _mirror_ids(session, tracking_uri)
-    _conclude(summary, limits)
-    emit(summary, as_json=json)
+    show(*_results(summary))
+    emit({**{key: summary[key] for key in _KEYS}, "mlflow": ids}, as_json=json)
+    _suggest(summary, limits)
 
 
 def _forecast(session: Session) -> dict[str, Any]:
@@ -118,7 +128,8 @@ def _forecast(session: Session) -> dict[str, Any]:
         "task": session.space.task.task_file
         or f"{session.space.task.data} / {session.space.task.model}",
         "budget": describe(request.options.budget),
-        "workers": f"{request.num_workers} on {request.options.device}, {session.settings.threads} thread(s) each",
+        "workers": f"{request.num_workers} on {request.options.device}, "
+        f"threads of each: {session.settings.threads}",
         "epochs_expected": sum(phase.epochs for phase in phases),
         "phases": [
             {key: value for key, value in asdict(phase).items() if value is not None}
@@ -139,14 +150,14 @@ def _dry_run(session: Session) -> dict[str, Any]:
     show(forecast_table(found), "five of the trials it might run:")
     for config in drawn:
         params = ", ".join(f"{k} {v}" for k, v in config["params"].items())
-        show(
-            f"  {config['method']} ({params}) at {config['sparsity']:.1%}, lr {config['lr']['name']}"
-        )
+        lr = config["lr"]["name"]
+        show(f"  {config['method']} ({params}) at {config['sparsity']:.1%}, lr {lr}")
     return {**found, "samples": drawn}
 
 
-def _run(session: Session, tracking_uri: str | None) -> None:
-    from autoprune.cli.mirror import mirrored
+def _run(session: Session, limits: Limits, tracking_uri: str | None) -> dict[str, Any]:
+    """Run the search with its live view and its mirror; return where MLflow has it."""
+    from autoprune.cli.mirror import make_mirror
     from autoprune.cli.watch import Watcher
     from autoprune.report.live import LiveProgress
     from autoprune.report.tables import forecast_table
@@ -157,38 +168,68 @@ def _run(session: Session, tracking_uri: str | None) -> None:
     engine = session.open()
     unit = {"jobs": "jobs", "epochs": "ep", "seconds": "s"}[engine.budget.unit]
     printer = console()
-    with ExitStack() as stack:
-        mirror = stack.enter_context(mirrored(session.request.home, session.name, tracking_uri))
-        live = stack.enter_context(
-            LiveProgress(printer, engine.budget.amount, unit, say=lambda text: printer.print(text))
-        )
-        engine.journal.listeners += [mirror, Watcher(engine, live.update)]
-        session.run()
+    with make_mirror(session.request.home, session.name, tracking_uri) as mirror:
+        live = LiveProgress(printer, engine.budget.amount, unit, say=show_line)
+        with live:
+            engine.journal.listeners += [mirror.apply, Watcher(engine, live.update)]
+            session.run()
+        _register(mirror, session.summary(), limits)
+    return mirror.ids
 
 
-def _mirror_ids(session: Session, tracking_uri: str | None) -> dict[str, Any]:
-    from autoprune.cli.mirror import sync_studies
-
-    rows = sync_studies(session.request.home, session.name, tracking_uri)
-    return {key: value for key, value in rows[0].items() if key != "study"} if rows else {}
-
-
-def _conclude(summary: dict[str, Any], limits: Any) -> None:
-    from autoprune.report.tables import front_table, profile_table
-    from autoprune.report.verdict import comparisons, conclusion
+def _register(mirror: Mirror, summary: dict[str, Any], limits: Limits) -> None:
+    """Make the pick the champion, where there is one."""
+    from autoprune.cli.mirror import register_champion
+    from autoprune.core.errors import ConfigError
     from autoprune.search.pick import pick
 
-    show(front_table(summary), profile_table(summary))
-    for comparison in comparisons(summary):
-        show(comparison.text)
-    show(conclusion(summary))
-    study, home = summary["study"], summary["home"]
-    at = "" if Path(home) == options.HOME else f" --home {home}"
-    if summary["front"]:
+    try:
         chosen = pick(summary["front"], summary["dense"], limits)
-        show(
-            f"pick: {chosen['trial']} ({chosen['method']}, sparsity {chosen['sparsity']:.1%}); next:",
-            f"  autoprune export {study} --trial {chosen['trial']} --out {study}-{chosen['trial']}{at}",
-            f"  autoprune front {study} --plot {study}.html{at}",
-            f"  autoprune ui{at}",
-        )
+    except ConfigError:
+        return  # told at the end, with the front
+    register_champion(mirror, chosen["trial"])
+
+
+def _found_in_mlflow(session: Session, tracking_uri: str | None) -> dict[str, Any]:
+    """Bring MLflow up to a finished study, where it can be reached."""
+    from autoprune.cli.mirror import make_mirror
+    from autoprune.core.errors import AutoPruneError
+
+    mirror = make_mirror(session.request.home, session.name, tracking_uri)
+    try:
+        mirror.sync()
+    except AutoPruneError as error:
+        show(f"note: {error}")
+    return mirror.ids
+
+
+def _results(summary: dict[str, Any]) -> list[Any]:
+    from autoprune.report.tables import front_table, profile_table
+    from autoprune.report.verdict import comparisons, conclusion
+
+    said = [comparison.text for comparison in comparisons(summary)]
+    return [front_table(summary), profile_table(summary), *said, conclusion(summary)]
+
+
+def _suggest(summary: dict[str, Any], limits: Limits) -> None:
+    """Name the pick and what to type next.
+
+    Raises
+    ------
+    ConfigError
+        If limits were given and no point keeps to them.
+    """
+    from autoprune.search.pick import pick
+
+    if not summary["front"]:
+        return
+    study, home = summary["study"], summary["home"]
+    at = "" if Path(home) == options.HOME else f" --home {quote(home)}"
+    chosen = pick(summary["front"], summary["dense"], limits)
+    trial = chosen["trial"]
+    show(
+        f"pick: {trial} ({chosen['method']}, sparsity {chosen['sparsity']:.1%}); next:",
+        f"  autoprune export {study} --trial {trial} --out {study}-{trial}{at}",
+        f"  autoprune front {study} --plot {study}.html{at}",
+        f"  autoprune ui{at}",
+    )

@@ -34,9 +34,13 @@ def sync(
     json: options.Json = False,
 ) -> None:
     """Copy journals to MLflow again, after an outage or to another server."""
-    from autoprune.cli.mirror import sync_studies
+    from autoprune.cli.mirror import sync_study
+    from autoprune.search.study import list_names
 
-    rows = sync_studies(home, study, tracking_uri)
+    names = [study] if study else list_names(home)
+    rows = [{"study": name, **sync_study(home, name, tracking_uri)} for name in names]
     for row in rows:
-        show(f"{row['study']}: {row['tracking_uri']} run {row['run_id']}")
+        show(f"{row['study']}: run {row['run_id']} in {row['tracking_uri']}")
+    if not rows:
+        show(f"no studies in {home}")
     emit(rows, as_json=json)

@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from autoprune.search.engine import Engine
     from autoprune.search.state import Record
 
-_PHASES = {
-    "explore": "search",
-    "lift": "search",
-    "confirm": "confirmation",
-    "baseline": "confirmation",
-}
-
 
 class Watcher:
     """Listens to a study's journal and passes on the state of the search.
@@ -45,7 +38,7 @@ class Watcher:
         """Take in a journal event (the engine's state follows it just after)."""
         if event["event"] in {"job", "result", "confirm"}:
             self._catch_up()
-            self.show(self._state(event))
+            self.show(self._state())
 
     def _catch_up(self) -> None:
         state = self.engine.state
@@ -67,10 +60,8 @@ class Watcher:
             if result.metrics["sparsity"] >= band:
                 self.best[band] = max(self.best.get(band, 0.0), result.metrics["val_accuracy"])
 
-    def _state(self, event: dict[str, Any]) -> LiveState:
+    def _state(self) -> LiveState:
         state = self.engine.state
-        purpose = event.get("job", {}).get("purpose", "") if event["event"] == "job" else ""
-        confirming = state.confirm is not None
         return LiveState(
             spent=self._spent(),
             running=len(state.pending),
@@ -82,8 +73,17 @@ class Watcher:
             hypervolume=self.hypervolume,
             elapsed_s=time.monotonic() - self.start,
             last=_words(state.records[-1]) if state.records else "",
-            phase=_PHASES.get(purpose, "confirmation" if confirming else "search"),
+            phase=self._phase(),
         )
+
+    def _phase(self) -> str:
+        """Word what is going on; the confirmation's jobs are beyond a counted budget."""
+        state = self.engine.state
+        if state.confirm is None:
+            return "search"
+        rows = len(state.confirm["finalists"]) + len(state.confirm["baselines"])
+        done = len(state.records) - len(state.searched)
+        return f"confirmation, {done} of {rows * len(state.confirm['seeds'])} jobs"
 
     def _spent(self) -> float:
         unit, state = self.engine.budget.unit, self.engine.state

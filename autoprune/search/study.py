@@ -94,7 +94,7 @@ def read_events(home: Path, name: str) -> list[Event]:
     path = study_folder(home, name) / "journal.jsonl"
     events = load_events(path)
     if not events:
-        known = [row["study"] for row in list_studies(home)]
+        known = list_names(home)
         hint = did_you_mean(name, known) if known else "there is none yet: autoprune search"
         raise StudyError("study", f"must be one of those in {home}", name, hint)
     return events
@@ -246,6 +246,12 @@ def _check_unchanged(
 
 def _shape(task: dict[str, Any]) -> Any:
     return [task["layers"], task["params"], task["macs"], task["input_shape"]]
+
+
+def list_names(home: Path) -> list[str]:
+    """Return the names of a home's studies, sorted."""
+    journals = sorted((Path(home) / "studies").glob("*/journal.jsonl"))
+    return [path.parent.name for path in journals if path.stat().st_size]
 
 
 def list_studies(home: Path) -> list[dict[str, Any]]:
