@@ -112,13 +112,18 @@ class MovementHook:
         return int(min(1.0, max(0.0, share)) * UPDATES)
 
     def update(self, loop: LoopState) -> None:
-        """Recompute the masks from the scores at the ramp's present sparsity."""
+        """Recompute the masks from the scores at the ramp's present sparsity.
+
+        Scores that are not finite rank nothing: the run is diverging, and its end will say so.
+        """
         from autoprune.pruning.granularities.weight import WeightGranularity
         from autoprune.pruning.keep import keep_masks
         from autoprune.pruning.masks import dense_masks
         from autoprune.pruning.registry import ALLOCATIONS, SPARSITY_SCHEDULES
         from autoprune.pruning.view import ModelView
 
+        if not all(bool(score.isfinite().all()) for score in self.scores.values()):
+            return
         values = self.latent.values
         view = ModelView(weights=values, masks=dense_masks(values))
         scores = {n: _ranked(score, values[n]) for n, score in self.scores.items()}

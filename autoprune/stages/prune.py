@@ -177,7 +177,7 @@ class Rewind(Stage):
 class Recalibrate(Stage):
     """Re-estimate BatchNorm's running statistics on training images; nothing else changes.
 
-    Without BatchNorm, or for a state that diverged, the parent's state passes through.
+    Without BatchNorm the parent's state passes through.
     """
 
     kind: ClassVar[str] = "recalibrate"

@@ -15,31 +15,31 @@ from autoprune.trial.context import WorkerContext
 class Resolver:
     """Resolves the stages of one job and keeps its accounts.
 
-    Each stage is looked up once; a stage that is stored needs none of its parents.
+    A stage that is stored needs none of its parents. What rests on a state that diverged is that
+    state: its status is the result of all that follows, and it costs nothing.
     """
 
     context: WorkerContext
     records: dict[str, StageRecord] = field(default_factory=dict)
+    _diverged: dict[str, TrialState] = field(default_factory=dict)
 
     def state(self, stage: Stage) -> TrialState:
         """Return a stage's state, computing what is missing."""
         key = stage.key(self.context.keys)
-        state = self.context.store.get(key)
+        state = self._diverged.get(key) or self.context.store.get(key)
         reused = state is not None
         wall_s, epochs = 0.0, stage.epochs
         if state is None:
             inputs = [self.state(parent) for parent in stage.parents]
             start = time.perf_counter()
             if inputs and inputs[0].diverged:
-                # What diverged stays as it is: its status is the result of all that follows.
-                state, epochs = inputs[0], 0.0
+                state = self._diverged[key] = inputs[0]
+                epochs = 0.0
             else:
                 state = stage.run(inputs, self.context)
+                keep = self.context.store.remember if stage.cheap else self.context.store.put
+                keep(key, state)
             wall_s = time.perf_counter() - start
-            if stage.cheap or epochs < stage.epochs:
-                self.context.store.remember(key, state)
-            else:
-                self.context.store.put(key, state)
         if key not in self.records:
             self.records[key] = StageRecord(key, stage.kind, epochs, reused, wall_s)
         return state

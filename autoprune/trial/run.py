@@ -6,6 +6,7 @@ import logging
 import math
 import time
 import traceback
+from dataclasses import replace
 
 import torch
 
@@ -79,10 +80,11 @@ def _run(job: Job, context: WorkerContext, resolver: Resolver, start: float) -> 
 
 
 def _epochs_spared(plan: tuple[Stage, ...], resolver: Resolver) -> float:
-    """Epochs of the whole plan that this job did not have to train."""
-    context = resolver.context.keys
+    """Epochs of the plan that others trained: what stored states rest on counts, too."""
+    context, records = resolver.context.keys, resolver.records
     total = {s.key(context): s.epochs for s in closure(plan[-1])}
-    trained = sum(r.epochs for r in resolver.records.values() if not r.reused)
+    total |= {key: record.epochs for key, record in records.items()}  # 0 behind a divergence
+    trained = sum(r.epochs for r in records.values() if not r.reused)
     return sum(total.values()) - trained
 
 
@@ -105,8 +107,10 @@ def _measure(
     state: TrialState, stage: Stage, context: WorkerContext, dense: float
 ) -> tuple[dict[str, float], dict[str, float], str]:
     info = context.task.info
+    # What is counted and timed does not depend on values, but nothing factorises a NaN.
+    shape = _finite(state) if state.diverged else state
     counted = account(
-        load_model(state, context),
+        load_model(shape, context),
         state.masks,
         state.structure.units,
         state.structure.ranks,
@@ -118,8 +122,13 @@ def _measure(
     layers = counted.pop("layers")
     sha = counted.pop("mask_sha256")
     metrics = {**counted, **_accuracy(state, context, "val"), "dense_val_accuracy": dense}
-    metrics |= _extra(state, context)
+    metrics |= _extra(shape, context)
     return metrics, layers, sha
+
+
+def _finite(state: TrialState) -> TrialState:
+    weights = {name: value.nan_to_num(0.0, 0.0, 0.0) for name, value in state.weights.items()}
+    return replace(state, weights=weights)
 
 
 def _accuracy(state: TrialState, context: WorkerContext, split: str) -> dict[str, float]:
