@@ -116,10 +116,10 @@ def apply_numerics(settings: WorkerSettings) -> None:
 
 def _check_files(task: TaskConfig) -> None:
     found = identify(task)
-    for name in ("task_sha256", "checkpoint_sha256"):
+    for file, name in (("task_file", "task_sha256"), ("checkpoint", "checkpoint_sha256")):
         if getattr(found, name) != getattr(task, name):
             raise TaskError(
-                f"task.{name.removesuffix('_sha256')}",
+                f"task.{file}",
                 "must not change while a study runs",
                 remedy="start a new study, or put the file back",
             )
