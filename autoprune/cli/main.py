@@ -30,14 +30,11 @@ def main() -> None:
     """Run the command line, and turn errors into messages and exit codes."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
-        app()
+        app(prog_name="autoprune")
     except BadInput as error:
         sys.exit(_tell(error, 2))
     except AutoPruneError as error:
         sys.exit(_tell(error, 1))
-    except KeyboardInterrupt:
-        print("autoprune: interrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 def _tell(error: Exception, code: int) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 from autoprune.core.errors import ConfigError
 
 
-def share(text: str | None, option: str) -> float | None:
-    """Read ``1%`` or ``0.01`` as a fraction in [0, 1].
+def share(text: str | None, option: str, *, below_one: bool = False) -> float | None:
+    """Read ``1%`` or ``0.01`` as a fraction in [0, 1], or in [0, 1).
 
     Raises
     ------
@@ -21,8 +21,9 @@ def share(text: str | None, option: str) -> float | None:
         value = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
     except ValueError:
         value = -1.0
-    if not 0.0 <= value <= 1.0:
-        raise ConfigError(option, "must be a share such as 1% or 0.01, in [0, 1]", text)
+    if not 0.0 <= value <= 1.0 or (below_one and value == 1.0):
+        example, end = ("90% or 0.9", ")") if below_one else ("1% or 0.01", "]")
+        raise ConfigError(option, f"must be a share in [0, 1{end}, such as {example}", text)
     return value
 
 

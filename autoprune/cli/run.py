@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autoprune.cli import options
-from autoprune.cli.output import console, emit, show
+from autoprune.cli.output import emit, show
 
 if TYPE_CHECKING:
     from autoprune.core.config import TrialConfig
@@ -37,7 +37,7 @@ def run(
     lr: Annotated[str | None, typer.Option("--lr", help="Learning-rate schedule.")] = None,
     allocation: Annotated[str | None, typer.Option("--allocation", help="Layerwise rule.")] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Retraining epochs over all rounds.")
+        int | None, typer.Option("--epochs", min=1, help="Retraining epochs over all rounds.")
     ] = None,
     seed: options.Seed = 0,
     set_: Annotated[
@@ -55,10 +55,12 @@ def run(
     from autoprune.core.errors import ConfigError
     from autoprune.search.single import SingleRun, build_config
 
-    removed = parse.share(sparsity, "--sparsity") if sparsity is not None else None
+    removed = parse.share(sparsity, "--sparsity", below_one=True)
     kept = parse.share(macs, "--macs")
     if (removed is None) == (kept is None):
         raise ConfigError("run", "needs either --sparsity or --macs", remedy="give one of them")
+    if kept == 0.0:
+        raise ConfigError("--macs", "must be a share in (0, 1], such as 50% or 0.5", macs)
     given = {
         "method": method,
         "data": data,
@@ -73,7 +75,11 @@ def run(
     }
     config, top = build_config(given, parse.settings(set_ or []))
     single = SingleRun(config, top, home=home, device=parse.device(device), seed=seed)
-    console().print(_opening(config, epochs or single.epochs), highlight=False)
+    if out is not None:
+        from autoprune.export.folder import FORMATS, check_request
+
+        check_request(out, FORMATS, single.job(epochs or 1))  # before anything is trained
+    show(_opening(config, epochs or single.epochs))
     result = single.run(epochs)
     entry = single.entry(result)
     _tell(entry, result)

@@ -104,10 +104,12 @@ def search(
         if dry_run:
             emit(_dry_run(session), as_json=json)
             return
-        if session.finished:
-            ids = _found_in_mlflow(session, tracking_uri)
-        else:
-            ids = _run(session, limits, tracking_uri)
+        try:
+            mirrored = _found_in_mlflow if session.finished else _run
+            ids = mirrored(session, limits, tracking_uri)
+        except KeyboardInterrupt:
+            show("stopped; the same command with --resume goes on from here")
+            raise
         summary = session.summary()
     show(*_results(summary))
     emit({**{key: summary[key] for key in _KEYS}, "mlflow": ids}, as_json=json)
@@ -190,7 +192,7 @@ def _register(mirror: Mirror, summary: dict[str, Any], limits: Limits) -> None:
     register_champion(mirror, chosen["trial"])
 
 
-def _found_in_mlflow(session: Session, tracking_uri: str | None) -> dict[str, Any]:
+def _found_in_mlflow(session: Session, limits: Limits, tracking_uri: str | None) -> dict[str, Any]:
     """Bring MLflow up to a finished study, where it can be reached."""
     from autoprune.cli.mirror import make_mirror
     from autoprune.core.errors import AutoPruneError

@@ -32,11 +32,13 @@ def front(
     from autoprune.report.tables import front_table, profile_table
     from autoprune.search.session import load_summary
 
+    if plot is not None:
+        from autoprune.report.files import check_plot, write_plot
+
+        check_plot(plot)
     summary = load_summary(home, study)
     show(front_table(summary), profile_table(summary))
     if plot is not None:
-        from autoprune.report.files import write_plot
-
         show(f"written: {write_plot(summary, plot)}")
     content = {key: summary[key] for key in ("study", "front", "profile")}
     emit(content, as_json=json)

@@ -10,6 +10,20 @@ from autoprune.report.page import render
 from autoprune.report.words import Summary
 
 
+def check_plot(path: Path) -> str:
+    """Return the suffix of a plot's file.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither ``.html`` nor ``.png``.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in {".html", ".png"}:
+        raise ConfigError("--plot", "must end in .html or .png", str(path))
+    return suffix
+
+
 def write_plot(summary: Summary, path: Path) -> Path:
     """Write the report page (``.html``) or the front's picture (``.png``).
 
@@ -18,9 +32,7 @@ def write_plot(summary: Summary, path: Path) -> Path:
     ConfigError
         If the suffix is neither, or the file cannot be written.
     """
-    suffix = path.suffix.lower()
-    if suffix not in {".html", ".png"}:
-        raise ConfigError("--plot", "must end in .html or .png", str(path))
+    suffix = check_plot(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if suffix == ".html":

@@ -21,7 +21,7 @@ from autoprune.search.study import Study, check_same_search, is_finished, open_s
 from autoprune.search.summary import summarize
 from autoprune.space import Space
 from autoprune.space.grammar import load_space
-from autoprune.stages.store_files import check_version, trim
+from autoprune.stages.store_files import check_usable, trim
 from autoprune.trial.describe import describe_task
 from autoprune.trial.settings import WorkerSettings
 
@@ -114,7 +114,7 @@ class Session:
         self.finished = self._finished_before()
         if self.finished:
             return
-        check_version(request.home / "store")
+        check_usable(request.home / "store")
         self.info, self.settings = self._look_at_task()
         # An engine on no study checks what only it knows (steps, rungs), before one is written.
         keys = self.settings.key_context()

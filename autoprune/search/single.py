@@ -15,6 +15,7 @@ from autoprune.data.taskfile import identify
 from autoprune.methods.base import METHODS, complete
 from autoprune.space.files import list_spaces
 from autoprune.space.grammar import load_space
+from autoprune.stages.store_files import check_usable
 
 if TYPE_CHECKING:
     from autoprune.trial.context import WorkerContext
@@ -106,6 +107,7 @@ class SingleRun:
         """The worker, with the task loaded."""
         from autoprune.core.registry import load_object
 
+        check_usable(self.home / "store")
         opener: Any = load_object("autoprune.trial.context:open_context")
         context: WorkerContext = opener(
             self.config.task,

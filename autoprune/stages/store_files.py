@@ -43,18 +43,23 @@ def trim(root: Path, pinned: Iterable[str] = (), cap_bytes: int = DEFAULT_CAP_BY
     return removed
 
 
-def check_version(root: Path) -> None:
-    """Make the store's folder, or check that this version can use what is there."""
+def check_usable(root: Path) -> None:
+    """Check that a store can be used, or made, without making anything.
+
+    Raises
+    ------
+    StudyError
+        If its home cannot be written, or it is of another version.
+    """
+    nearest = next(path for path in (root, *root.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        reason = f"{nearest} is read-only" if nearest.is_dir() else f"{nearest} is a file"
+        raise _unwritable(root, reason)
     marker = root / "VERSION"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        if not marker.exists():
-            _write_whole(marker, f"{VERSION}\n")
-        found = marker.read_text().strip()
+        found = marker.read_text().strip() if marker.exists() else str(VERSION)
     except OSError as error:
-        raise StudyError(
-            f"home {root.parent}", "must be writable", str(error), "give another --home"
-        ) from error
+        raise _unwritable(root, str(error)) from error
     if found != str(VERSION):
         raise StudyError(
             f"store {root}",
@@ -62,6 +67,28 @@ def check_version(root: Path) -> None:
             found,
             "update AutoPrune, or give another --home",
         )
+
+
+def check_version(root: Path) -> None:
+    """Make the store's folder, or check that this version can use what is there.
+
+    Raises
+    ------
+    StudyError
+        As `check_usable`.
+    """
+    check_usable(root)
+    marker = root / "VERSION"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if not marker.exists():
+            _write_whole(marker, f"{VERSION}\n")
+    except OSError as error:
+        raise _unwritable(root, str(error)) from error
+
+
+def _unwritable(root: Path, reason: str) -> StudyError:
+    return StudyError(f"home {root.parent}", "must be writable", reason, "give another --home")
 
 
 def _write_whole(path: Path, text: str) -> None:

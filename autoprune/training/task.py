@@ -143,7 +143,7 @@ def _user_task(config: TaskConfig, file: UserFile, device: str) -> Task:
         size = _fresh_output_size(factory, raw.train.images.shape[1:], str(file.path))
         names = [*raw.classes, *map(str, range(len(raw.classes), size))]
         raw = replace(raw, classes=tuple(names))
-    data = assemble("task file", raw, config.train_size, config.augment, device)
+    data = assemble(str(file.path), raw, config.train_size, config.augment, device)
     weights = None
     if functions["pretrained"] is not None and config.checkpoint is None:
         weights = state_dict_of(f"{file.path} pretrained()", call("pretrained"))

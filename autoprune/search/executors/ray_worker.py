@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from autoprune.core.errors import AutoPruneError, BadInput
+from autoprune.core.errors import AutoPruneError, BadInput, StudyError
 from autoprune.core.records import JobResult
 from autoprune.core.registry import load_object
 
@@ -42,6 +42,8 @@ def run_in_worker(search: str, setup: str, settings: str, job: str) -> dict[str,
     content = json.loads(job)
     try:
         return {"result": json.dumps(runner(content))}
+    except StudyError as error:  # the home cannot be written: the job can run again later
+        return {"refusal": error}
     except Exception as error:  # noqa: BLE001 - an exception inside a job is a result
         text = "".join(traceback.format_exception_only(error)).strip()
         return {"result": json.dumps(failed_result(content, text).to_json())}
