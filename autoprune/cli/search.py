@@ -229,9 +229,10 @@ def _suggest(summary: dict[str, Any], limits: Limits) -> None:
     at = "" if Path(home) == options.HOME else f" --home {quote(home)}"
     chosen = pick(summary["front"], summary["dense"], limits)
     trial = chosen["trial"]
-    show(
-        f"pick: {trial} ({chosen['method']}, sparsity {chosen['sparsity']:.1%}); next:",
-        f"  autoprune export {study} --trial {trial} --out {study}-{trial}{at}",
-        f"  autoprune front {study} --plot {study}.html{at}",
-        f"  autoprune ui{at}",
-    )
+    show(f"pick: {trial} ({chosen['method']}, sparsity {chosen['sparsity']:.1%}); next:")
+    for command in (
+        f"export {study} --trial {trial} --out {study}-{trial}",
+        f"front {study} --plot {study}.html",
+        "ui",
+    ):
+        show_line(f"  autoprune {command}{at}")

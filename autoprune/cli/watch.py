@@ -36,7 +36,7 @@ class Watcher:
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Take in a journal event (the engine's state follows it just after)."""
-        if event["event"] in {"job", "result", "confirm"}:
+        if event["event"] in {"job", "result", "confirm", "end"}:
             self._catch_up()
             self.show(self._state())
 

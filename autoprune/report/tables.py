@@ -38,7 +38,8 @@ def _numbers(table: Table, *names: str) -> None:
 
 def _words(table: Table, *names: str) -> None:
     for name in names:
-        table.add_column(name, overflow="fold", min_width=min(len(name), 8))
+        whole = name == "method"  # the name one types; the others may wrap
+        table.add_column(name, overflow="fold", min_width=min(len(name), 8), no_wrap=whole)
 
 
 def _cells(*values: object) -> list[Text]:
@@ -62,7 +63,7 @@ def front_table(summary: Summary) -> RenderableType:
         f"dense {percent(dense)} % {split}, {count(summary['dense']['macs'])} MACs; "
         f"n = {number} seed{'' if seeds == [1] else 's'}; accuracies in %{legend}",
     )
-    _numbers(table, "sparsity", "val acc", "test acc ± 95 %", "MACs")
+    _numbers(table, "sparsity", "val acc", "test ± 95 %", "MACs")
     _words(table, "method", "lr", "alloc")
     table.add_column("trial", no_wrap=True)
     for entry in front:
