@@ -298,8 +298,10 @@ def _finalists(home: Path) -> set[str]:
 
 
 def _space(request: SearchRequest) -> Space:
-    space = load_space(request.space)
-    task = space.task
+    own = None
+    if request.task_file is not None:
+        own = TaskConfig(data=request.task_file.stem, model=request.task_file.stem)
+    space = load_space(request.space, own)
     files = {
         "task_file": request.task_file,
         "checkpoint": request.checkpoint,
@@ -308,9 +310,7 @@ def _space(request: SearchRequest) -> Space:
     given: dict[str, Any] = {
         k: str(path.resolve()) for k, path in files.items() if path is not None
     }
-    if request.task_file is not None:
-        task = TaskConfig(data=request.task_file.stem, model=request.task_file.stem)
-    space = space.with_task(identify(replace(task, **given)))
+    space = space.with_task(identify(replace(space.task, **given)))
     return (
         space
         if request.objectives is None

@@ -144,11 +144,13 @@ class SingleRun:
             If the trial failed.
         """
         from autoprune.core.registry import load_object
-        from autoprune.trial.plan import check_steps
+        from autoprune.trial.plan import check_steps, make_plan
 
         run_job: Any = load_object("autoprune.trial.run:run_job")
         job = self.job(epochs)
-        check_steps(job, self.context.task.info, "--epochs")
+        info = self.context.task.info
+        check_steps(job, info, "--epochs")
+        make_plan(job, self.top, pretrained=info.pretrained)  # refuses here what a job would
         result: JobResult = run_job(job, self.context)
         if result.status == "failed":
             raise AutoPruneError(f"run: {result.error}")
