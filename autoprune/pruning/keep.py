@@ -70,7 +70,7 @@ class Granularity(Protocol):
     def kept_count(
         self, units: UnitScores, sparsity: float, allocation: Allocation, view: ModelView
     ) -> int:
-        """Return the number of units to keep in all, so that `sparsity` is met as nearly as can be."""
+        """Return the number of units to keep so that `sparsity` is met as nearly as can be."""
         ...
 
     def select(self, units: UnitScores, keep: Mapping[str, int], view: ModelView) -> MaskSet:

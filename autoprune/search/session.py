@@ -23,7 +23,7 @@ from autoprune.space import Space
 from autoprune.space.grammar import load_space
 from autoprune.stages.store_files import check_usable, trim
 from autoprune.trial.describe import describe_task
-from autoprune.trial.settings import WorkerSettings
+from autoprune.trial.settings import WorkerSettings, precision
 
 MEASURED = ("latency_ms", "size_bytes")
 
@@ -136,7 +136,7 @@ class Session:
             home=str(request.home.resolve()),
             top_epochs=self.space.top,
             device=request.options.device,  # type: ignore[arg-type] # resolved by the command line
-            dtype="bfloat16" if request.options.device == "cuda" else "float32",
+            dtype=precision(request.options.device),
             threads=max(1, _cores() // request.num_workers),
             measure=tuple(o for o in self.space.objectives if o in MEASURED),
         )

@@ -19,7 +19,7 @@ from autoprune.pruning.view import UnitGroup
 from autoprune.stages.base import KeyContext, Numerics
 from autoprune.stages.store import Store
 from autoprune.training.task import Task, load_task
-from autoprune.trial.settings import WorkerSettings
+from autoprune.trial.settings import WorkerSettings, precision
 
 
 class WorkerContext:
@@ -89,6 +89,7 @@ def open_context(
         home=str(home),
         top_epochs=top_epochs,
         device=device,  # type: ignore[arg-type] # resolved by the command line
+        dtype=precision(device),
         threads=threads,
     )
     return WorkerContext(settings, loaded)

@@ -14,6 +14,11 @@ from autoprune.stages.base import KeyContext, Numerics
 from autoprune.trial.sources import sources_sha256
 
 
+def precision(device: str) -> Literal["float32", "bfloat16"]:
+    """Return the type that forward passes of training run in, which is part of a stage's key."""
+    return "bfloat16" if device == "cuda" else "float32"
+
+
 @dataclass(frozen=True)
 class WorkerSettings:
     """Everything a worker needs besides its jobs.

@@ -10,7 +10,7 @@ from autoprune.core.errors import DataError, TaskError
 from autoprune.data.taskfile import identify
 from autoprune.testing.methods import TASK, TOP
 from autoprune.trial.context import WorkerContext, open_context, probe_and_open
-from autoprune.trial.settings import WorkerSettings
+from autoprune.trial.settings import WorkerSettings, precision
 from autoprune.trial.sources import sources_sha256
 
 TASK_FILE = """
@@ -82,3 +82,8 @@ def test_the_second_model_is_frozen_and_its_own(digits_context: WorkerContext) -
 def test_sources_are_hashed_by_name_and_content() -> None:
     assert len(sources_sha256()) == 64
     assert sources_sha256() == sources_sha256.__wrapped__()
+
+
+def test_a_gpu_trains_in_bfloat16_whoever_asks() -> None:
+    assert precision("cpu") == "float32"
+    assert precision("cuda") == "bfloat16"
