@@ -79,6 +79,7 @@ def run(
         from autoprune.export.folder import FORMATS, check_request
 
         check_request(out, FORMATS, single.job(epochs or 1))  # before anything is trained
+    single.check(epochs)
     show(_opening(config, epochs or single.epochs))
     result = single.run(epochs)
     entry = single.entry(result)

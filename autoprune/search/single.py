@@ -133,6 +133,20 @@ class SingleRun:
             0, self.config, self.epochs if epochs is None else epochs, self.seed, "run", test
         )
 
+    def check(self, epochs: int | None = None) -> None:
+        """Refuse here what a job would refuse.
+
+        Raises
+        ------
+        BadInput
+            If the trial is too short for its method, or has no plan.
+        """
+        from autoprune.trial.plan import check_steps, make_plan
+
+        job, info = self.job(epochs), self.context.task.info
+        check_steps(job, info, "--epochs")
+        make_plan(job, self.top, pretrained=info.pretrained)
+
     def run(self, epochs: int | None = None) -> JobResult:
         """Run the trial, and its dense reference where the trial itself has none.
 
@@ -144,13 +158,10 @@ class SingleRun:
             If the trial failed.
         """
         from autoprune.core.registry import load_object
-        from autoprune.trial.plan import check_steps, make_plan
 
         run_job: Any = load_object("autoprune.trial.run:run_job")
+        self.check(epochs)
         job = self.job(epochs)
-        info = self.context.task.info
-        check_steps(job, info, "--epochs")
-        make_plan(job, self.top, pretrained=info.pretrained)  # refuses here what a job would
         result: JobResult = run_job(job, self.context)
         if result.status == "failed":
             raise AutoPruneError(f"run: {result.error}")

@@ -314,6 +314,12 @@ def test_an_output_folder_that_is_in_use_is_refused_before_training(tmp_path: Pa
     assert not list(home.rglob("*.safetensors"))
 
 
+def test_a_run_that_is_too_short_for_its_method_is_refused(tmp_path: Path) -> None:
+    run = ("run", "--method", "rigl", "--sparsity", "0.5", "--home", tmp_path)
+    refused(call(*run, "--epochs", "1"), "--epochs must be at least 3 for method 'rigl'", "got 1")
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
 def test_a_file_to_plot_to_that_is_neither_page_nor_picture_is_refused(tmp_path: Path) -> None:
     done = call("front", "digits", "--plot", "x.pdf", "--home", tmp_path)
     refused(done, "--plot must end in .html or .png", "x.pdf")
