@@ -1,4 +1,8 @@
-"""AutoPrune's trial as the trainable of your own `ray.tune.Tuner`."""
+"""AutoPrune's job as the trainable of your own `ray.tune.Tuner`: your search, our trials.
+
+Trials share their dense run through the home. Two trials that start at once may both train what
+neither finds there, so the first one runs alone.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,35 @@ from pathlib import Path
 
 from ray import tune
 
-from autoprune.tune import trainable
+from autoprune.tune import run_config, trainable
+
+FIXED = {"data": "digits", "method": "magnitude", "train.epochs": 5, "epochs": 2}
 
 
 def main(folder: Path) -> None:
-    folder = folder.resolve()
-    pruned = trainable(home=folder / "autoprune-home", method="magnitude", epochs=2)
+    home = folder.resolve() / "autoprune-home"
+    first = run_config({**FIXED, "sparsity": 0.5}, str(home))
+    print(f"dense {first['dense_val_accuracy']:.3f}, at 50 % {first['val_accuracy']:.3f}")
     tuner = tune.Tuner(
-        tune.with_resources(pruned, {"cpu": 1}),
+        trainable(home=home, **FIXED),
         param_space={
-            "sparsity": tune.uniform(0.8, 0.95),
-            "allocation": tune.choice(["global", "erk"]),
-            "lr.peak": tune.loguniform(0.02, 0.5),
-            "train.epochs": 5,  # the dense run, which all trials share
+            "sparsity": 0.9,
+            "allocation": tune.grid_search(["global", "uniform"]),
+            "lr.peak": tune.grid_search([0.03, 0.1]),
         },
-        tune_config=tune.TuneConfig(metric="error", mode="min", num_samples=4),
-        run_config=tune.RunConfig(storage_path=str(folder / "ray"), verbose=0),
+        tune_config=tune.TuneConfig(
+            metric="error", mode="min", max_concurrent_trials=1, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(storage_path=str(folder.resolve() / "ray"), verbose=0),
     )
-    best = tuner.fit().get_best_result().metrics
-    print(f"best: {best['val_accuracy']:.3f} at {best['sparsity']:.3f} sparsity")
+    results = tuner.fit()
+    for result in results:
+        config, found = result.config, result.metrics
+        print(
+            f"{config['allocation']} at {config['lr.peak']}: {found['val_accuracy']:.3f}, "
+            f"{found['epochs_trained']:.0f} epochs trained"
+        )
+    print(f"best: {results.get_best_result().config['allocation']}")
 
 
 if __name__ == "__main__":

@@ -69,4 +69,4 @@ def sections() -> str:
 
 if __name__ == "__main__":
     for table in (methods, method_parameters, schedules, sections):
-        print(table(), end="\n\n")
+        print(table(), end="\n\n")  # noqa: T201
