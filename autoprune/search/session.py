@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from autoprune.core.config import TaskConfig
-from autoprune.core.errors import AutoPruneError, ConfigError
+from autoprune.core.errors import AutoPruneError, ConfigError, StudyError
 from autoprune.core.records import Job, JobResult, TaskInfo
 from autoprune.core.registry import load_object
 from autoprune.data.taskfile import identify
@@ -24,6 +25,8 @@ from autoprune.space.grammar import load_space
 from autoprune.stages.store_files import check_usable, trim
 from autoprune.trial.describe import describe_task
 from autoprune.trial.settings import WorkerSettings, precision
+
+_LOG = logging.getLogger(__name__)
 
 MEASURED = ("latency_ms", "size_bytes")
 
@@ -222,7 +225,10 @@ class Session:
             return
         store = self.request.home / "store"
         if self.engine is not None and self.engine.state.status == "complete":
-            trim(store, pinned=_finalists(self.request.home))
+            try:
+                trim(store, pinned=_finalists(self.request.home))
+            except StudyError as error:  # another study's journal: what it pins is not known
+                _LOG.warning("the store is not trimmed: %s", error)
         self.study.close()
         self.study = None
 
