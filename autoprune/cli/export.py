@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from autoprune.cli import options
-from autoprune.cli.output import emit, show
+from autoprune.cli.output import emit, show, show_line
 
 Folder = Annotated[Path, typer.Argument(help="A folder written by autoprune export.")]
 
@@ -63,7 +63,8 @@ def export(
     )
     from autoprune.report.tables import export_table
 
-    show(export_table(report))
+    show(export_table({key: value for key, value in report.items() if key != "checks"}))
+    _proven(out, report["checks"])
     emit(report, as_json=json)
 
 
@@ -76,10 +77,14 @@ def verify(
     from autoprune.export.verify import verify_folder
 
     report = verify_folder(folder, data_dir=data_dir)
-    show(f"{folder}: verified")
-    for check in report["checks"]:
-        show(f"  {check}")
+    _proven(folder, report["checks"])
     emit(report, as_json=json)
+
+
+def _proven(folder: Path, checks: list[str]) -> None:
+    show_line(f"{folder}: verified")
+    for check in checks:
+        show_line(f"  {check}")
 
 
 def predict(
@@ -92,5 +97,6 @@ def predict(
 
     rows = predict_files(folder, files)
     for row in rows:
-        show(f"{row['file']}: {row['class']} ({row['probability']:.1%})")
+        place = f"[{row['index']}]" if row["file"].endswith(".npy") else ""
+        show_line(f"{row['file']}{place}: {row['class']} ({row['probability']:.1%})")
     emit(rows, as_json=json)

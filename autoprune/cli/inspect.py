@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from autoprune.cli import options
-from autoprune.cli.output import emit, show
+from autoprune.cli.output import emit, show, show_line
 
 
 def register(app: typer.Typer) -> None:
@@ -28,14 +28,16 @@ def replay(
 
     found = replay_trial(home, trial, study=study, data_dir=data_dir)
     recorded, rebuilt = found["recorded"], found["rebuilt"]
-    show(
+    same = {True: "identical", False: "different", None: "not recorded for a round"}
+    for line in (
         f"trial {found['trial']} of study {found['study']}, seed {found['seed']}, "
         f"{found['epochs']} epochs",
         f"  validation accuracy: recorded {recorded['val_accuracy']:.4f}, "
         f"rebuilt {rebuilt['val_accuracy']:.4f}, deviation {found['deviation']:+.4f}",
-        f"  masks: {'identical' if found['same_masks'] else 'different'}",
+        f"  masks: {same[found['same_masks']]}",
         f"  {found['explanation']}",
-    )
+    ):
+        show_line(line)
     emit(found, as_json=json)
 
 

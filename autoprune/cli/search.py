@@ -189,6 +189,7 @@ def _register(mirror: Mirror, summary: dict[str, Any], limits: Limits) -> None:
         chosen = pick(summary["front"], summary["dense"], limits)
     except ConfigError:
         return  # told at the end, with the front
+    show(f"exporting {chosen['trial']} for MLflow's registry")
     register_champion(mirror, chosen["trial"])
 
 

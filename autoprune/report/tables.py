@@ -157,7 +157,7 @@ def _said(name: str, value: object) -> object:
     """Word one value by the suffix of its key."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return _plain(value)
-    if name == "sparsity" or name.endswith("accuracy"):
+    if name.startswith("sparsity") or name.endswith("accuracy"):
         return f"{percent(value)} %"
     if name.endswith("_s"):
         return duration(value)

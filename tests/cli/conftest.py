@@ -7,7 +7,7 @@ import pytest
 import torch
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def _one_core() -> Iterator[None]:
     """Keep this worker to one core: two processes of two threads each slow each other down."""
     cores = sorted(os.sched_getaffinity(0))
