@@ -102,9 +102,8 @@ def test_another_run_is_appended(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_gpu_script_runs_on_a_cpu(tmp_path: Path) -> None:
     out = tmp_path / "gpu.csv"
-    size = (
-        "--device cpu --size 64 --batch-size 4 --width 0.25 --processes 2 --jobs 1 --repetitions 1"
-    )
+    size = "--device cpu --size 64 --batch-size 4 --width 0.25"
+    count = "--processes 2 --jobs 1 --repetitions 1 --no-compile"
     done = python(
         "-m", "benchmarks.gpu", *size.split(), *count.split(), "--out", str(out), cwd=ROOT
     )
