@@ -113,7 +113,7 @@ def search(
         summary = session.summary()
     show(*_results(summary))
     emit({**{key: summary[key] for key in _KEYS}, "mlflow": ids}, as_json=json)
-    _suggest(summary, limits)
+    _suggest(summary, limits, ids)
 
 
 def _forecast(session: Session) -> dict[str, Any]:
@@ -214,7 +214,7 @@ def _results(summary: dict[str, Any]) -> list[Any]:
     return [front_table(summary), profile_table(summary), *said, conclusion(summary)]
 
 
-def _suggest(summary: dict[str, Any], limits: Limits) -> None:
+def _suggest(summary: dict[str, Any], limits: Limits, ids: dict[str, Any]) -> None:
     """Name the pick and what to type next.
 
     Raises
@@ -223,6 +223,7 @@ def _suggest(summary: dict[str, Any], limits: Limits) -> None:
         If limits were given and no point keeps to them.
     """
     from autoprune.search.pick import pick
+    from autoprune.tracking.store import default_uri
 
     if not summary["front"]:
         return
@@ -234,6 +235,7 @@ def _suggest(summary: dict[str, Any], limits: Limits) -> None:
     for command in (
         f"export {study} --trial {trial} --out {study}-{trial}",
         f"front {study} --plot {study}.html",
-        "ui",
     ):
         show_line(f"  autoprune {command}{at}")
+    own = ids["tracking_uri"] == default_uri(Path(home))
+    show_line(f"  autoprune ui{at}" if own else f"MLflow: {ids['tracking_uri']}")

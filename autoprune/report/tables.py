@@ -59,7 +59,7 @@ def front_table(summary: Summary) -> RenderableType:
     number = " or ".join(map(str, seeds))
     legend = "  ■ units  ◆ low rank" if any(e["kind"] != "weights" for e in front) else ""
     table = _table(
-        f"{summary['study']}: front of {len(front)} points",
+        f"{summary['study']}: front of {len(front)} point{'s' if len(front) > 1 else ''}",
         f"dense {percent(dense)} % {split}, {count(summary['dense']['macs'])} MACs; "
         f"n = {number} seed{'' if seeds == [1] else 's'}; accuracies in %{legend}",
     )

@@ -1,22 +1,6 @@
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
-import torch
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_core() -> Iterator[None]:
-    """Keep this worker to one core: two processes of two threads each slow each other down."""
-    cores = sorted(os.sched_getaffinity(0))
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    threads = torch.get_num_threads()
-    os.sched_setaffinity(0, {cores[worker % len(cores)]})
-    yield
-    os.sched_setaffinity(0, cores)
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.conftest import _one_core, _plain_environment  # noqa: F401 - fixtures
+from tests.cli.conftest import _plain_environment  # noqa: F401 - a fixture
 from tests.cli.support import succeed, write_space
 from tests.e2e.support import Studied
 

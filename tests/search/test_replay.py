@@ -14,7 +14,6 @@ from autoprune.search.engine import SearchOptions
 from autoprune.search.replay import replay_trial, settings_of
 from autoprune.search.session import SearchRequest, search
 from autoprune.search.study import read_events
-from tests.cli.conftest import _one_core  # noqa: F401 - a fixture
 
 SPACE = """\
 name: rounds

@@ -1,0 +1,46 @@
+"""`mlflow run` on the project: the search becomes the run that MLflow made."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import write_space
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.mlflow
+def test_mlflow_runs_a_search(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    given = {"budget": "3", "space": write_space(tmp_path), "home": tmp_path / "home"}
+    parameters = [part for key, value in given.items() for part in ("-P", f"{key}={value}")]
+    done = subprocess.run(
+        [sys.executable, "-m", "mlflow", "run", str(ROOT), "-e", "search", *parameters]
+        + ["--env-manager", "local", "--experiment-name", "mine"],
+        cwd=tmp_path,
+        env={**os.environ, "MLFLOW_TRACKING_URI": uri, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"MLflow: {uri}" in done.stderr + done.stdout
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("mine")
+    (run,) = client.search_runs(
+        [experiment.experiment_id],
+        "attributes.status = 'FINISHED' and tags.`autoprune.study` != ''",
+    )[:1]
+    assert run.data.metrics["hypervolume"] > 0
+    assert run.data.tags["mlflow.project.entryPoint"] == "search"
+    assert (tmp_path / "home" / "studies").is_dir()
