@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from autoprune.search.engine import SearchOptions
-from autoprune.search.session import SearchRequest, search
+from autoprune import SearchOptions, SearchRequest, run_search
 
 SPACE = Path(__file__).with_name("small.yaml")
 
@@ -19,7 +18,7 @@ def main(folder: Path) -> None:
         executor="inline",  # leave it out to use every core
         resume=True,  # a second run of this file shows the same result at once
     )
-    summary = search(request)
+    summary = run_search(request)
     dense = summary["dense"]
     print(f"dense: {dense['val_accuracy']:.3f}, {dense['params']} parameters")
     for point in summary["front"]:
