@@ -77,7 +77,15 @@ def test_other_programs_in_shell_blocks_exist():
         elif words[0] == "python":
             assert (ROOT / words[1]).is_file()
         else:
-            assert words[0] in {"pip", "autoprune"}
+            assert words[0] in {"pip", "autoprune", "mlflow"}
+
+
+def test_the_mlflow_project_has_what_the_docs_type():
+    project = yaml.safe_load((ROOT / "MLproject").read_text())
+    (line,) = (line for line in _lines("bash") if line.startswith("mlflow run"))
+    words = shlex.split(line)
+    entry = project["entry_points"][words[words.index("-e") + 1]]
+    assert words[words.index("-P") + 1].split("=")[0] in entry["parameters"]
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda b: b.name)
