@@ -251,6 +251,7 @@ class _Copy:
     def _given(self, run_id: str) -> Run:
         """Make an existing run the study's."""
         self.client.set_tag(run_id, "autoprune.key", self.key)
+        self.client.set_tag(run_id, "autoprune.study", self.study)
         return self.client.get_run(run_id)
 
     def _found(self, target: Target) -> Run:
