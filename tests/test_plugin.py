@@ -86,3 +86,16 @@ def test_the_contract_suites_pass_on_it(plugin: Path) -> None:
     counts = done.stdout.strip().splitlines()[-1]
     assert "failed" not in counts
     assert int(counts.split(" passed")[0].split()[-1]) >= 20
+
+
+def test_an_edited_plugin_gets_other_keys(plugin: Path) -> None:
+    code = "from autoprune.trial.sources import sources_sha256; print(sources_sha256())"
+    module = plugin / "my_pruning.py"
+    before = call(plugin, "-c", code).stdout
+    text = module.read_text()
+    try:
+        module.write_text(text + "\n# edited\n")
+        assert call(plugin, "-c", code).stdout != before
+    finally:
+        module.write_text(text)
+    assert call(plugin, "-c", code).stdout == before

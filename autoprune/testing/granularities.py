@@ -1,5 +1,4 @@
 """The contract of a granularity."""
-# ruff: noqa: D102 - the names of the tests say what they hold
 
 from __future__ import annotations
 

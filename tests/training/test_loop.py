@@ -78,7 +78,8 @@ def test_twenty_steps_reach_the_recorded_losses() -> None:
                     p.sub_(0.1 * (decayed + 0.9 * b))
 
     class Losses:
-        values: list[float] = []
+        def __init__(self) -> None:
+            self.values: list[float] = []
 
         def on(self, event: Event, loop: LoopState) -> None:
             if event is Event.AFTER_STEP:

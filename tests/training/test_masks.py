@@ -89,7 +89,5 @@ def test_straight_through_moves_dormant_weights() -> None:
     start = {n: state.parameters[n].detach().clone() for n in NAMES}
     latent = LatentMasks(mask_gradients=False)
     fit(state, split(), lambda p: 0.1, [latent], batch_size=8, stop=15, label="t")
-    moved = [
-        (latent.values[n] - start[n])[~state.masks[n]].abs().max().item() for n in NAMES
-    ]
+    moved = [(latent.values[n] - start[n])[~state.masks[n]].abs().max().item() for n in NAMES]
     assert max(moved) > 0.01
