@@ -29,7 +29,8 @@ def sources_sha256() -> str:
 
 def plugin_files() -> Iterator[tuple[str, Path]]:
     """Yield the source files of installed plug-ins: each registered module, its package if any."""
-    points = [p for p in entry_points() if p.group.startswith("autoprune.")]
+    groups = sorted(g for g in entry_points().groups if g.startswith("autoprune."))
+    points = [point for group in groups for point in entry_points(group=group)]
     for package in sorted({point.value.partition(":")[0].partition(".")[0] for point in points}):
         spec = find_spec(package)
         if spec is None or spec.origin is None:
