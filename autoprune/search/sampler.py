@@ -214,6 +214,17 @@ def plainest(question: Question) -> Iterator[Flat]:
     yield from uniform(question)
 
 
+def anchors(question: Question) -> Iterator[Flat]:
+    """Propose the plainest configuration of each method, the one predicted best first."""
+    plain = [question.space.middle(method) for method in question.methods]
+    if len(question.seen) >= LEAST_RECORDS:
+        model = Forest(question.seen, question.seed, question.space.top)
+        mean, _ = _predict(model, [question.space.encode(flat) for flat in plain], question)
+        plain = [plain[index] for index in np.argsort(mean, kind="stable")]
+    yield from plain
+    yield from uniform(question)
+
+
 def grid(question: Question) -> Iterator[Flat]:
     """Propose the points of a grid (ends and middles of ranges), in an order fixed by the seed."""
     cells = [flat for method in question.methods for flat in _cells(question.space, method)]

@@ -440,3 +440,13 @@ def test_the_other_samplers_finish_a_study(sampler: str) -> None:
 def test_options_are_checked(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         SearchOptions(**changes)
+
+
+def test_the_first_lifts_are_plain(inline: Engine) -> None:
+    lifted = [job for job in inline.state.search_jobs if job.purpose == "lift"]
+    named = inline.space.targets.always
+    plain = [inline.space.middle(name) for name in inline.space.methods]
+    for job, target in zip(lifted, named, strict=False):
+        assert inline.space.flatten(job.config) in plain
+        assert job.config.sparsity == pytest.approx(target)
+    assert len(lifted) > len(named) > 0
