@@ -44,7 +44,8 @@ def register_champion(mirror: Mirror, trial: str) -> None:
         options = ["--home", str(mirror.home), "--out", str(out), "--format", "safetensors,onnx"]
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            _LOG.warning("no champion in MLflow, its export failed: %s", done.stderr.strip())
+            reason = done.stderr.strip().splitlines()[-1:]
+            _LOG.warning("no champion in MLflow, its export failed: %s", *reason or ["no message"])
             return
         try:
             mirror.register_champion(out)
