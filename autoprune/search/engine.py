@@ -214,7 +214,12 @@ class Engine:
         """Write down who is confirmed, and against which baselines."""
         found = front(points(self.state.searched, self.space.objectives, self.info))
         seeds = confirm.confirm_seeds(self.seed, self.options.confirm_seeds)
-        wanted = confirm.groups(confirm.finalists(found), confirm.baselines(self.space), seeds)
+        controls = [
+            (name, config)
+            for name, config in confirm.baselines(self.space)
+            if self.planner.lowest_rung(config) is not None
+        ]
+        wanted = confirm.groups(confirm.finalists(found), controls, seeds)
         if self.budget.unit != "jobs":
             wanted = confirm.affordable(wanted, self._cost_once(), self._epochs_left)
         self._write(confirm.event(wanted, self.space.top))

@@ -450,3 +450,16 @@ def test_the_first_lifts_are_plain(inline: Engine) -> None:
         assert inline.space.flatten(job.config) in plain
         assert job.config.sparsity == pytest.approx(target)
     assert len(lifted) > len(named) > 0
+
+
+def test_baselines_that_are_too_short_are_left_out() -> None:
+    # Two steps an epoch, nine epochs: 18 steps are enough for one-shot magnitude (10), but not
+    # for training from scratch (20).
+    space, clock = small_space(method={"magnitude": None}), VirtualClock()
+    info = replace(INFO, num_train=128)
+    engine = start(space, OPTIONS, clock=clock, info=info)
+    planner = engine.planner
+    SimulatedExecutor(Simulation(surface, planner), 1, clock).run(engine)
+    tags = {job.tag for job in engine.state.jobs.values() if job.purpose == "baseline"}
+    assert tags == {"dense", "magnitude", "random"}
+    assert not any(record.result.status == "failed" for record in engine.state.records)
