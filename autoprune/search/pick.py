@@ -82,8 +82,9 @@ def _latency(entry: Entry) -> float:
 def pick(entries: Sequence[Entry], dense: Entry, limits: Limits | None = None) -> Entry:
     """Choose a front entry.
 
-    With limits on accuracy only, the sparsest allowed entry; with limits on cost only, the most
-    accurate one; with both or none, the knee of what is allowed.
+    With limits on accuracy only, the allowed entry that goes farthest in the study's second
+    objective (the sparsest, unless it is another); with limits on cost only, the most accurate one;
+    with both or none, the knee of what is allowed.
 
     Parameters
     ----------
@@ -114,18 +115,21 @@ def pick(entries: Sequence[Entry], dense: Entry, limits: Limits | None = None) -
             f"its best validation accuracy is {best:.4f}, its greatest sparsity {sparsest:.4f}",
         )
     if limits.on_accuracy and not limits.on_cost:
-        return max(allowed, key=lambda e: (e["sparsity"], e["val_accuracy"]))
+        return max(allowed, key=lambda e: (e["reduction"], e["val_accuracy"]))
     if limits.on_cost and not limits.on_accuracy:
-        return max(allowed, key=lambda e: (e["val_accuracy"], e["sparsity"]))
+        return max(allowed, key=lambda e: (e["val_accuracy"], e["reduction"]))
     return knee(allowed)
 
 
 def knee(entries: Sequence[Entry]) -> Entry:
     """Return the entry farthest above the chord between the front's ends, axes scaled to 1.
 
-    # Tie-break: the sparser entry.
+    The axes are the study's own: accuracy, and the reduction in its second objective. Where no
+    entry lies above the chord (two entries, say) there is no knee: the most accurate one then.
+
+    # Tie-break: the entry with the greater reduction.
     """
-    table = np.array([[e["sparsity"], e["val_accuracy"]] for e in entries], float)
+    table = np.array([[e["reduction"], e["val_accuracy"]] for e in entries], float)
     order = np.lexsort((table[:, 1], table[:, 0]))
     width = np.ptp(table, axis=0)
     scaled = (table - table.min(axis=0)) / np.where(width > 0, width, 1.0)
@@ -133,5 +137,6 @@ def knee(entries: Sequence[Entry]) -> Entry:
     along = last - first
     # Twice the signed area of the triangle with the chord; positive above it.
     above = along[0] * (scaled[:, 1] - first[1]) - along[1] * (scaled[:, 0] - first[0])
-    best = max(range(len(entries)), key=lambda i: (round(float(above[i]), 12), table[i, 0]))
-    return entries[best]
+    heights = np.round(above, 12)
+    column = heights if heights.max() > 0 else table[:, 1]
+    return entries[max(range(len(entries)), key=lambda i: (column[i], table[i, 0]))]

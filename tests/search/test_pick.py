@@ -32,6 +32,23 @@ def test_a_knee_of_one_or_equal_points() -> None:
     assert knee([entry(0.5, 0.9), entry(0.9, 0.9)])["sparsity"] == 0.9
 
 
+def test_a_front_without_a_knee_gives_its_most_accurate_point() -> None:
+    assert knee([entry(0.6, 0.98), entry(0.63, 0.68)])["sparsity"] == 0.6
+    # (0.5, 0.8) lies under the chord from (0, 1) to (1, 0) after scaling: 0.25 + 0.5 - 1 < 0.
+    assert knee([entry(0.4, 0.9), entry(0.5, 0.8), entry(0.8, 0.7)])["sparsity"] == 0.4
+
+
+def test_the_picks_axis_is_the_second_objective() -> None:
+    # Accuracy against MACs: the sparsest point is the one that saves the fewest MACs.
+    front = [
+        entry(0.9, 0.95, reduction=0.0),
+        entry(0.5, 0.94, reduction=0.5),
+        entry(0.6, 0.6, reduction=0.6),
+    ]
+    assert pick(front, DENSE)["reduction"] == 0.5
+    assert pick(front, DENSE, Limits(max_drop=0.02))["reduction"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("limits", "sparsity"),
     [
