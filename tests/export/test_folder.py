@@ -204,6 +204,7 @@ def test_a_task_files_model_is_proven_without_its_code(start: Any, tmp_path: Pat
     found = verify_folder(tmp_path / "out")
     assert found["formats"] == ["onnx", "pt2"]
     assert found["examples"] == 0
+    assert any("not recounted, the data is the task file's" in line for line in found["checks"])
     with pytest.raises(VerificationError, match=r"defined in task\.py"):
         load_model(tmp_path / "out")
 
