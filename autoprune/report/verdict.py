@@ -129,9 +129,20 @@ def _compare(front: Sequence[Entry], group: list[Entry]) -> Comparison:
 
 
 def comparisons(summary: Summary) -> tuple[Comparison, ...]:
-    """Compare the front with the baselines at every sparsity that has baselines."""
+    """Compare the front with the baselines at every sparsity that has baselines.
+
+    A study of speed alone has no use for baselines of single weights, which make nothing faster.
+    """
     pruned = [b for b in summary.get("baselines", ()) if b["baseline"] != "dense"]
+    if _speed_alone(summary):
+        pruned = [b for b in pruned if b["kind"] != "weights"]
     return tuple(_compare(summary["front"], group) for group in _clusters(pruned))
+
+
+def _speed_alone(summary: Summary) -> bool:
+    """Whether the study trades accuracy for multiply-adds or latency, and for no size."""
+    second = set(summary.get("objectives", ("accuracy", "sparsity"))[1:])
+    return second <= {"macs", "latency_ms"}
 
 
 def conclusion(summary: Summary) -> str:
@@ -144,8 +155,13 @@ def conclusion(summary: Summary) -> str:
         for a in comparison.against
         if a.baseline == "magnitude" and a.outcome != "no interval"
     ]
+    if not found and _speed_alone(summary):
+        return (
+            "No verdict against one-shot magnitude pruning: it removes single weights, which saves "
+            "none of this study's objectives."
+        )
     if not found:
-        return "There is no confirmed one-shot magnitude baseline to compare with yet."
+        return "There is no confirmed one-shot magnitude baseline to compare with."
     better = sum(a.outcome == "better" for a in found)
     worse = sum(a.outcome == "worse" for a in found)
     sparser = sum(a.outcome == "within noise" and a.fewer >= CLEARLY_SPARSER for a in found)

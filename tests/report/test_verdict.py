@@ -130,6 +130,24 @@ def test_losing_at_one_sparsity_is_said() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("objectives", "compared"),
+    [
+        (["accuracy", "macs"], 0),
+        (["accuracy", "latency_ms", "macs"], 0),
+        (["accuracy", "macs", "sparsity"], 1),
+        (["accuracy", "size_bytes"], 1),
+    ],
+)
+def test_single_weights_are_no_baseline_for_speed_alone(
+    objectives: list[str], compared: int
+) -> None:
+    magnitude = entry(0.95, 0.01, baseline="magnitude", kind="weights")
+    summary = study([entry(0.85, 0.01, kind="units")], magnitude) | {"objectives": objectives}
+    assert len(comparisons(summary)) == compared
+    assert ("No verdict" in conclusion(summary)) == (compared == 0)
+
+
 def test_nothing_is_claimed_without_a_front_or_a_baseline() -> None:
     assert "no front" in conclusion(study([]))
     assert "no confirmed" in conclusion(study([entry(0.9, 0.01)]))
