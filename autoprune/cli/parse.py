@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from autoprune.core.errors import ConfigError
@@ -18,8 +19,9 @@ def share(text: str | None, option: str, *, below_one: bool = False) -> float | 
     if text is None:
         return None
     try:
-        value = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
-    except ValueError:
+        number = Decimal(text.removesuffix("%"))  # decimal: 99.9 % is 0.999 to the last bit
+        value = float(number / 100 if text.endswith("%") else number)
+    except (InvalidOperation, ValueError):
         value = -1.0
     if not 0.0 <= value <= 1.0 or (below_one and value == 1.0):
         example, end = ("90% or 0.9", ")") if below_one else ("1% or 0.01", "]")

@@ -94,10 +94,8 @@ def run(
 
 def _opening(config: TrialConfig, epochs: int) -> str:
     task = config.task.task_file or f"{config.task.data} / {config.task.model}"
-    return (
-        f"{config.method} at {config.sparsity:.1%} of the "
-        f"{'weights' if config.of == 'weights' else 'MACs'} on {task}, {epochs} epochs"
-    )
+    what = "weights" if config.of == "weights" else "MACs"
+    return f"{config.method} removes {config.sparsity:.1%} of the {what} on {task}, {epochs} epochs"
 
 
 def _tell(entry: dict[str, Any], result: JobResult) -> None:

@@ -225,7 +225,10 @@ def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
     if config.of not in method.measures:
         allowed = " or ".join(sorted(method.measures))
         raise ConfigError(
-            f"{place}.of", f"must be {allowed} for method {config.method!r}", config.of
+            f"{place}.of",
+            f"must be {allowed} for method {config.method!r}",
+            config.of,
+            "give a sparsity (--sparsity, or targets without `of`) instead of a share of the MACs",
         )
     method.check(full, params)
     return full

@@ -41,6 +41,7 @@ RUN = {
     "sparsity below": (["--sparsity", "-0.1"], "--sparsity", "'-0.1'"),
     "sparsity word": (["--sparsity", "most"], "--sparsity", "'most'"),
     "macs": (["--sparsity", "0.9", "--macs", "0.5"], "either --sparsity or --macs"),
+    "macs of weights": (["--method", "movement", "--macs", "50%"], "run.of", "give a sparsity"),
     "macs none": (["--macs", "0"], "--macs must be a share in (0, 1]", "'0'"),
     "set": (["--set", "rounds"], "--set must be key=value", "'rounds'"),
     "set list": (["--set", "rounds=[1]"], "--set rounds must be"),

@@ -28,6 +28,12 @@ def test_a_nan_loss_is_a_result(tmp_path: Path) -> None:
     json.dumps(done.json, allow_nan=False)
 
 
+def test_a_run_says_what_share_of_the_macs_goes(tmp_path: Path) -> None:
+    task = write_task(tmp_path)
+    done = succeed(*RUN, "--macs", "30%", "--task", task, "--home", tmp_path)
+    assert "magnitude removes 70.0% of the MACs" in done.err
+
+
 def test_a_diverged_run_is_not_exported(tmp_path: Path) -> None:
     loss = "\n\ndef loss(outputs, targets):\n    return outputs.sum() * float('nan')\n"
     task, out = write_task(tmp_path, extra=loss), tmp_path / "out"
