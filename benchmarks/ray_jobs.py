@@ -85,7 +85,9 @@ def _space() -> Space:
     try:
         from autoprune.data.registry import DATA
 
-        DATA.get("fashion_mnist").locate(None)  # type: ignore[attr-defined] # idx files have it
+        source = DATA.get("fashion_mnist")
+        if source.where is not None:
+            source.where(None)
     except DataError:
         return load_space("digits")
     return space
