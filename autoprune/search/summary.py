@@ -27,7 +27,8 @@ from autoprune.search.profile import profile
 from autoprune.search.state import SEARCH, Record, State
 
 _COUNTS = ("params", "params_nonzero", "macs", "macs_effective")
-_MEASURED = ("sparsity", "sparsity_total", *_COUNTS, "latency_ms", "size_bytes")
+_DEPLOYED = ("latency_ms", "dense_latency_ms", "size_bytes", "dense_size_bytes")
+_MEASURED = ("sparsity", "sparsity_total", *_COUNTS, *_DEPLOYED)
 
 
 def summarize(events: Sequence[Event]) -> dict[str, Any]:

@@ -59,6 +59,24 @@ def test_the_contract(summary: dict[str, Any]) -> None:
         assert low < entry["val_accuracy"] < high
 
 
+@pytest.mark.parametrize("measured", [["sparsity", "latency_ms"], ["latency_ms"], ["size_bytes"]])
+def test_measured_objectives_have_a_front_too(measured: list[str]) -> None:
+    space = small_space(objectives=["accuracy", *measured])
+    found = start(space, SearchOptions("6", confirm_seeds=1))
+    InlineExecutor(simulation(space)).run(found)
+    summary = summarize(found.journal.events)
+    assert summary["front"]
+    for entry in [*summary["front"], *summary["baselines"]]:
+        share = entry[measured[-1]] / entry[f"dense_{measured[-1]}"]
+        assert entry["reduction"] == pytest.approx(
+            entry["sparsity"] if measured[0] == "sparsity" else 1.0 - share
+        )
+    # Stopped before the confirmation, the search's own front stands in.
+    events = found.journal.events
+    early = events[: [event["event"] for event in events].index("confirm")]
+    assert summarize(early)["front"]
+
+
 def test_the_front_is_made_of_confirmed_means(engine: Engine, summary: dict[str, Any]) -> None:
     runs = [r for r in engine.state.records if r.job.purpose == "confirm"]
     for entry in summary["front"]:
