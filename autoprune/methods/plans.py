@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -87,12 +88,9 @@ def check_rewind(rewind: str, place: str) -> None:
     """
     if rewind in {"none", "init", "reinit"}:
         return
-    kind, _, fraction = rewind.partition(":")
-    try:
-        if kind == "step" and 0.0 < float(fraction) < 1.0:
-            return
-    except ValueError:
-        pass  # falls through to the one message below
+    step = re.fullmatch(r"step:(\d*\.?\d+(?:e-?\d+)?)", rewind)
+    if step and 0.0 < float(step[1]) < 1.0:
+        return
     raise ConfigError(place, "must be none, init, reinit or step:<fraction in (0, 1)>", rewind)
 
 
