@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from autoprune.core.config import TrialConfig
     from autoprune.core.records import JobResult
 
+_NEAR = 0.005
+"""From this distance to the sparsity asked for on, the difference is told."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -83,7 +86,7 @@ def run(
     show(_opening(config, epochs or single.epochs))
     result = single.run(epochs)
     entry = single.entry(result)
-    _tell(entry, result)
+    _tell(entry, result, config)
     if out is not None:
         from autoprune.export.folder import export_job
 
@@ -98,9 +101,15 @@ def _opening(config: TrialConfig, epochs: int) -> str:
     return f"{config.method} removes {config.sparsity:.1%} of the {what} on {task}, {epochs} epochs"
 
 
-def _tell(entry: dict[str, Any], result: JobResult) -> None:
+def _tell(entry: dict[str, Any], result: JobResult, config: TrialConfig) -> None:
     from autoprune.report.tables import trial_table
 
     show(trial_table(entry))
+    reached = entry["sparsity"]
+    if config.of == "weights" and abs(reached - config.sparsity) > _NEAR:
+        show(
+            f"note: {config.sparsity:.1%} was asked for; {reached:.1%} is as near as "
+            f"{config.method} comes on this model"
+        )
     if result.status != "ok":
         show(f"status: {result.status}")

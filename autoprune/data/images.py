@@ -29,7 +29,9 @@ def _open(source: Path | bytes) -> Image:
         image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         place = str(source) if isinstance(source, Path) else "an image"
-        raise DataError(place, f"cannot be decoded: {error}", remedy="remove it") from error
+        raise DataError(
+            place, f"cannot be decoded: {error}", remedy="repair it, or leave it out"
+        ) from error
     return image
 
 

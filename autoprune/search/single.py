@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.core.config import LRConfig, TaskConfig, TrialConfig, parse
-from autoprune.core.errors import AutoPruneError, ConfigError
+from autoprune.core.errors import AutoPruneError, ConfigError, TaskError
 from autoprune.core.records import Job, JobResult
 from autoprune.data.taskfile import identify
 from autoprune.methods.base import METHODS, complete
@@ -139,13 +139,19 @@ class SingleRun:
         Raises
         ------
         BadInput
-            If the trial is too short for its method, or has no plan.
+            If the trial is too short for its method or has no plan, or the model no units.
         """
         from autoprune.trial.plan import check_steps, make_plan
 
         job, info = self.job(epochs), self.context.task.info
         check_steps(job, info, "--epochs")
         make_plan(job, self.top, pretrained=info.pretrained)
+        if METHODS.get(self.config.method).kind == "units" and not self.context.groups:
+            raise TaskError(
+                "the model",
+                f"must have channels or neurons that can be removed for {self.config.method!r}",
+                remedy="use a method that removes single weights",
+            )
 
     def run(self, epochs: int | None = None) -> JobResult:
         """Run the trial, and its dense reference where the trial itself has none.

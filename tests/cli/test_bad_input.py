@@ -65,6 +65,14 @@ def test_a_run_refuses(case: str, tmp_path: Path) -> None:
     assert not home.exists()
 
 
+def test_a_model_without_units_is_refused_by_a_method_that_removes_them(tmp_path: Path) -> None:
+    one_layer = ("nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 3)", "nn.Linear(64, 3)")
+    task = write_task(tmp_path, one_layer)
+    run = ("run", "--method", "dropnet", "--sparsity", "0.5", "--epochs", "20", "--task", task)
+    refused(call(*run, "--home", tmp_path / "home"), "the model must have channels", "dropnet")
+    assert [p.name for p in (tmp_path / "home").rglob("*") if p.is_file()] == ["VERSION"]
+
+
 SEARCH = {
     "space": (["digit"], "space must be a YAML file or a shipped name", "'digits'"),
     "budget zero": (["--budget", "0"], "--budget", "'0'"),

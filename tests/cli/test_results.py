@@ -34,6 +34,17 @@ def test_a_run_says_what_share_of_the_macs_goes(tmp_path: Path) -> None:
     assert "magnitude removes 70.0% of the MACs" in done.err
 
 
+def test_a_run_says_what_it_could_not_reach(tmp_path: Path) -> None:
+    # One of 16 hidden units stays: 64 + 3 of 64 * 16 + 16 * 3 = 1,072 weights, 93.75 % are gone.
+    run = ("run", "--method", "dropnet", "--epochs", "15", "--set", "train.epochs=2")
+    task = write_task(tmp_path)
+    done = succeed(*run, "--sparsity", "0.99", "--task", task, "--home", tmp_path, "--json")
+    assert done.json["sparsity"] == 0.9375
+    assert "note: 99.0% was asked for; 93.8% is as near as dropnet comes" in done.said
+    done = succeed(*RUN, "--sparsity", "0.5", "--task", task, "--home", tmp_path)
+    assert "note:" not in done.err
+
+
 def test_a_diverged_run_is_not_exported(tmp_path: Path) -> None:
     loss = "\n\ndef loss(outputs, targets):\n    return outputs.sum() * float('nan')\n"
     task, out = write_task(tmp_path, extra=loss), tmp_path / "out"
