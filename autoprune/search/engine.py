@@ -7,6 +7,7 @@ the number of jobs issued only; so a resumed study goes on as if it had never st
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -242,6 +243,8 @@ class Engine:
         spent = self.state.epochs_trained
         if self.budget.unit == "epochs":
             return self.budget.amount - spent
+        if not spent:  # all came from the store: there is no speed to go by, and nothing to save
+            return math.inf
         return (self.budget.amount - self.state.time_s) * spent / max(self.state.time_s, 1e-9)
 
     @cached_property

@@ -463,3 +463,12 @@ def test_baselines_that_are_too_short_are_left_out() -> None:
     tags = {job.tag for job in engine.state.jobs.values() if job.purpose == "baseline"}
     assert tags == {"dense", "magnitude", "random"}
     assert not any(record.result.status == "failed" for record in engine.state.records)
+
+
+def test_a_time_budget_on_a_warm_store_confirms_all() -> None:
+    # Nothing was trained, so no speed is known; it must not be taken for zero.
+    engine = start(small_space(), replace(OPTIONS, budget="1m"))
+    engine.state.time_s = 6.0
+    assert engine._epochs_left == float("inf")
+    engine.state.epochs_trained = 30.0
+    assert engine._epochs_left == pytest.approx(54.0 * 30.0 / 6.0)
