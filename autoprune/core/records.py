@@ -153,7 +153,9 @@ class JobResult:
 
     `metrics` holds fractions and counts: ``val_accuracy, val_loss, sparsity, sparsity_total,
     params, params_nonzero, macs, macs_effective, dense_val_accuracy`` always; ``test_accuracy,
-    test_loss`` when the job read the test split; ``latency_ms, size_bytes`` when asked for.
+    test_loss`` when the job read the test split; ``latency_ms, size_bytes`` when asked for;
+    ``log/<name>`` for each number that a stage or a hook logged: ``log/train_macs`` (multiply-adds
+    of the training where zeros cost nothing), ``log/score_passes``, ``log/mask_updates``.
     `layers` maps each prunable tensor to its kept share. `final_key` is the store's key of the
     final state.
     """

@@ -18,6 +18,7 @@ from autoprune.core.errors import ConfigError
 from autoprune.core.registry import Registry
 
 if TYPE_CHECKING:
+    from autoprune.core.records import TaskInfo
     from autoprune.stages.base import Stage
 
 Kind = Literal["weights", "units", "low_rank"]
@@ -129,11 +130,15 @@ class Method:
     regrows : bool
         Whether masks may grow back during a trial.
     needs_relu : bool
-        Whether the method's guarantee needs ReLU units (a warning otherwise).
+        Whether the method works on ReLU units, and is refused on a model without any.
     reconstruction : bool
         Parts are reconstructed rather than confirmed by paper or code; shown in lists.
     listed : bool
         False for internal controls.
+    check : Callable
+        Refuses, with a ConfigError, a combination of parameters.
+    fits : Callable
+        Refuses, with a ConfigError or a TaskError, a model or data set it cannot work on.
     space : dict
         What the shipped search spaces explore under the method's name.
     """
@@ -153,6 +158,7 @@ class Method:
     reconstruction: bool = False
     listed: bool = True
     check: Callable[[TrialConfig, Any], None] = lambda config, params: None
+    fits: Callable[[TaskInfo, TrialConfig, Any], None] = lambda info, config, params: None
     space: dict[str, Any] = field(default_factory=dict)
 
 

@@ -12,7 +12,7 @@ from autoprune.core.errors import ConfigError
 from autoprune.methods.base import METHODS, Parts, PlanRequest
 from autoprune.stages.base import Stage
 from autoprune.stages.init import Init, Pretrained
-from autoprune.stages.prune import Mask, Recalibrate, Rewind, Score
+from autoprune.stages.prune import Mask, MaskRounds, Recalibrate, Rewind, Score
 from autoprune.stages.train import Cycle, HookSpec, Train
 
 
@@ -229,11 +229,28 @@ def prune_retrain(
     return tuple(rounds)
 
 
+def prune_rounds(request: PlanRequest, parts: Parts, state: Stage) -> Stage:
+    """Score and mask a state as often as the method's rounds say, without training in between."""
+    rounds = parts.rounds(request.params)
+    if rounds == 1:
+        return prune_step(request, parts, state, request.config.sparsity, 1)
+    return MaskRounds(
+        parents=(state,),
+        score=parts.score,
+        allocation=request.params.allocation,
+        sparsity=request.config.sparsity,
+        rounds=rounds,
+        seed=request.seed,
+        granularity=parts.granularity,
+        of=request.config.of,
+    )
+
+
 def prune_train(
     request: PlanRequest, parts: Parts, hooks: tuple[HookSpec, ...] = ()
 ) -> tuple[Stage, ...]:
     """Prune at initialisation, then train from scratch for the dense and retraining epochs."""
-    masked = prune_step(request, parts, init(request), request.config.sparsity, 1)
+    masked = prune_rounds(request, parts, init(request))
     return (
         retrain(
             request,

@@ -97,6 +97,11 @@ class Score(Protocol):
         """Whether scoring again costs less than reading the scores from disk."""
         ...
 
+    @property
+    def passes(self) -> int:
+        """Passes over the scoring set that one call costs, forward and (if needed) backward."""
+        ...
+
     def __call__(self, view: ModelView) -> Scores:
         """Return the scores, higher = keep."""
         ...

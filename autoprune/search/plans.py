@@ -7,7 +7,7 @@ from autoprune.core.records import Job, TaskInfo
 from autoprune.methods.base import METHODS
 from autoprune.search.state import Record
 from autoprune.stages.base import KeyContext, closure
-from autoprune.trial.plan import make_plan
+from autoprune.trial.plan import check_fit, make_plan
 
 StageCosts = dict[str, float]
 
@@ -32,6 +32,7 @@ class Planner:
 
     def stages(self, job: Job) -> StageCosts:
         """Return the stages that train, each key with its epochs."""
+        check_fit(job.config, self.info)
         plan = make_plan(job, self.rungs[-1], pretrained=self.info.pretrained)
         return {
             stage.key(self.context): stage.epochs for stage in closure(plan[-1]) if stage.epochs > 0

@@ -141,9 +141,10 @@ class SingleRun:
         BadInput
             If the trial is too short for its method or has no plan, or the model no units.
         """
-        from autoprune.trial.plan import check_steps, make_plan
+        from autoprune.trial.plan import check_fit, check_steps, make_plan
 
         job, info = self.job(epochs), self.context.task.info
+        check_fit(job.config, info)
         check_steps(job, info, "--epochs")
         make_plan(job, self.top, pretrained=info.pretrained)
         if METHODS.get(self.config.method).kind == "units" and not self.context.groups:

@@ -14,7 +14,7 @@ from autoprune.core.seeds import global_stream
 from autoprune.stages.support import export_weights, load_model
 from autoprune.training.events import Hook, LoopState
 from autoprune.training.hooks.masks import HardMasks
-from autoprune.training.hooks.record import RecordLR
+from autoprune.training.hooks.record import RecordCost, RecordLR
 from autoprune.training.loop import fit
 from autoprune.training.recipes.build import build_hooks
 from autoprune.training.recipes.optimizer import build_optimizer
@@ -32,14 +32,14 @@ def run_training(stage: Train, inputs: Sequence[TrialState], context: RunContext
     loop = _build_loop(stage, inputs, context)
     schedule = parse(LR_SCHEDULES.get(stage.lr.name), stage.lr.params, f"lr.{stage.lr.name}")
     cycle = stage.cycle_info(inputs, loop.num_steps / loop.steps_per_epoch)
-    record = RecordLR()
+    record, cost = RecordLR(), RecordCost()
     task = context.task
     with global_stream(stage.seed, stage.label, "model"):
         finite = fit(
             loop,
             task.data.train,
             lambda progress: schedule(progress, cycle),
-            [*_hooks(stage, context), record],
+            [*_hooks(stage, context), record, cost],
             batch_size=stage.optimizer.batch_size,
             stop=max(1, round(loop.num_steps * stage.stop)),
             label=stage.label,
@@ -49,7 +49,9 @@ def run_training(stage: Train, inputs: Sequence[TrialState], context: RunContext
     weights = export_weights(loop.model)
     # The last step may have broken weights that the last loss was still finite with.
     finite = finite and all(bool(value.isfinite().all()) for value in weights.values())
-    log = {**start.log, **loop.log, "status": "ok" if finite else "diverged"}
+    spent = float(start.log.get("train_macs", 0.0)) + cost.macs
+    status = "ok" if finite else "diverged"
+    log = {**start.log, **loop.log, "train_macs": spent, "status": status}
     return replace(
         start,
         weights=weights,
@@ -77,6 +79,7 @@ def _build_loop(stage: Train, inputs: Sequence[TrialState], context: RunContext)
         steps_per_epoch=spe,
         teacher=None if teacher_state is None else context.second_model(teacher_state.weights),
         ranks=inputs[0].structure.ranks,
+        layer_macs={layer.name: layer.macs for layer in task.info.layers},
         device=device,
         dtype=getattr(torch, context.numerics.dtype),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from autoprune.stages.base import RunContext, Stage
 
@@ -54,7 +54,12 @@ class Score(Stage):
         groups = context.groups if score.of_units else ()
         view = make_view(inputs[0], context, seed=seed, needs=score.needs, groups=groups)
         scores = {f"score/{name}": value for name, value in score(view).items()}
-        return replace(inputs[0], tensors=scores)
+        return replace(inputs[0], tensors=scores, log=count_passes(inputs[0], score.passes))
+
+
+def count_passes(state: TrialState, passes: int) -> dict[str, Any]:
+    """Return a state's log with `passes` more score passes."""
+    return {**state.log, "score_passes": state.log.get("score_passes", 0) + passes}
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,11 @@ class Mask(Stage):
             masks=chosen.masks,
             structure=replace(state.structure, units=units) if units else Structure(),
             tensors={},
-            log={**state.log, "norm_lost": _norm_lost(state.weights, weights)},
+            log={
+                **state.log,
+                "score_passes": scored.log.get("score_passes", 0),
+                "norm_lost": _norm_lost(state.weights, weights),
+            },
         )
 
     def _choose(self, scores: dict[str, Tensor], view: ModelView, context: RunContext) -> MaskSet:
@@ -146,6 +155,51 @@ def _norm_lost(before: dict[str, Tensor], after: dict[str, Tensor]) -> float:
             total += float(value.double().square().sum())
             lost += float((value - after[name]).double().square().sum())
     return math.sqrt(lost / total) if total > 0 and math.isfinite(total) else 0.0
+
+
+@dataclass(frozen=True)
+class MaskRounds(Stage):
+    """Score and mask again and again without training in between.
+
+    The density after round ``k`` of ``n`` is ``d ** (k / n)``; each round scores what the last
+    one left (card pruning_at_init, c5 and c6).
+
+    Parameters
+    ----------
+    rounds : int
+        Rounds, n.
+    sparsity : float
+        As for `Mask`, after the last round.
+    label : str
+        Names the rounds' streams: every round draws a scoring batch of its own.
+    """
+
+    kind: ClassVar[str] = "mask_rounds"
+
+    score: str
+    allocation: str
+    sparsity: float
+    rounds: int
+    seed: int
+    granularity: str = "weight"
+    of: Literal["weights", "macs"] = "weights"
+    label: str = "score"
+
+    def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
+        """Go down to the target round by round."""
+        state = inputs[0]
+        for k in range(1, self.rounds + 1):
+            part = 1.0 - (1.0 - self.sparsity) ** (k / self.rounds)
+            sparsity = self.sparsity if k == self.rounds else part
+            scored = Score(score=self.score, seed=self.seed, label=f"{self.label}/{k}")
+            mask = Mask(
+                allocation=self.allocation,
+                sparsity=sparsity,
+                granularity=self.granularity,
+                of=self.of,
+            )
+            state = mask.run([state, scored.run([state], context)], context)
+        return state
 
 
 @dataclass(frozen=True)

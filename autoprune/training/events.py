@@ -55,6 +55,10 @@ class LoopState:
         Root and name of the run's streams: no two runs of a trial draw the same numbers.
     step, num_steps : int
         Optimiser steps done (0-based, of the whole schedule) and planned.
+    layer_macs : mapping
+        Multiply-adds of one image's forward pass, by the prunable weight that they pass through.
+    dense_gradient : bool
+        Set by a hook in the steps that need the gradient of masked weights, too; reset each step.
     extra : dict
         Tensors a hook wants to outlive the loop (scores, averages); saved with the state.
     """
@@ -80,6 +84,8 @@ class LoopState:
     extra: dict[str, Tensor] = field(default_factory=dict)
     log: dict[str, float] = field(default_factory=dict)
     ranks: Mapping[str, int] = field(default_factory=dict)
+    layer_macs: Mapping[str, int] = field(default_factory=dict)
+    dense_gradient: bool = False
     mask_version: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32

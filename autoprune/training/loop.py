@@ -76,7 +76,7 @@ def fit(
             loop.lr = learning_rate(loop.progress)
             for group in loop.optimizer.param_groups:
                 group["lr"] = loop.lr
-            loop.skip_step = False
+            loop.skip_step = loop.dense_gradient = False
             notify(Event.BEFORE_LOSS)
             gradient(loop)
             notify(Event.AFTER_BACKWARD)

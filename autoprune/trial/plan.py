@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from autoprune.core.config import parse
-from autoprune.core.errors import ConfigError
+from autoprune.core.config import TrialConfig, parse
+from autoprune.core.errors import ConfigError, TaskError
 from autoprune.core.records import Job, TaskInfo
 from autoprune.methods.base import METHODS, PlanRequest
 from autoprune.stages.base import Stage
@@ -35,6 +35,24 @@ def make_plan(job: Job, top_epochs: float, *, pretrained: bool = False) -> tuple
             "trial.stop_round", f"must be at most {len(rounds)}, its rounds", config.stop_round
         )
     return rounds[: config.stop_round]
+
+
+def check_fit(config: TrialConfig, info: TaskInfo) -> None:
+    """Refuse a method on a model or data set that it cannot work on, before anything is trained.
+
+    Raises
+    ------
+    BadInput
+        With the method's name, and what it needs.
+    """
+    method = METHODS.get(config.method)
+    if method.needs_relu and not info.has_relu:
+        raise TaskError(
+            "the model",
+            f"must have ReLU units for method {config.method!r}",
+            remedy="use another method",
+        )
+    method.fits(info, config, parse(method.params, config.params, config.method))
 
 
 def check_steps(job: Job, info: TaskInfo, place: str = "epochs") -> None:

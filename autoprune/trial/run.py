@@ -20,7 +20,7 @@ from autoprune.stages.state import TrialState
 from autoprune.stages.support import load_model
 from autoprune.stages.train import Train
 from autoprune.trial.context import WorkerContext
-from autoprune.trial.plan import check_steps, make_plan
+from autoprune.trial.plan import check_fit, check_steps, make_plan
 from autoprune.trial.resolve import Resolver
 
 _LOG = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ def run_job(job: Job, context: WorkerContext) -> JobResult:
 
 
 def _run(job: Job, context: WorkerContext, resolver: Resolver, start: float) -> JobResult:
+    check_fit(job.config, context.task.info)
     check_steps(job, context.task.info)
     pretrained = context.task.info.pretrained
     plan = make_plan(job, context.settings.top_epochs, pretrained=pretrained)
@@ -122,8 +123,14 @@ def _measure(
     layers = counted.pop("layers")
     sha = counted.pop("mask_sha256")
     metrics = {**counted, **_accuracy(state, context, "val"), "dense_val_accuracy": dense}
-    metrics |= _extra(shape, context)
+    metrics |= _extra(shape, context) | _logged(state)
     return metrics, layers, sha
+
+
+def _logged(state: TrialState) -> dict[str, float]:
+    """Return the numbers that the stages and hooks of a trial logged, as ``log/<name>``."""
+    numbers = {n: v for n, v in state.log.items() if isinstance(v, int | float)}
+    return {f"log/{name}": float(value) for name, value in numbers.items()}
 
 
 def _finite(state: TrialState) -> TrialState:

@@ -27,6 +27,7 @@ class Magnitude:
     needs: ClassVar[frozenset[Signal]] = frozenset()
     of_units: ClassVar[bool] = False
     cheap: ClassVar[bool] = True
+    passes: ClassVar[int] = 0
 
     def __call__(self, view: ModelView) -> Scores:
         """Return ``|w|``."""

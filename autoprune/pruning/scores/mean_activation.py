@@ -25,6 +25,7 @@ class MeanActivation:
     needs: ClassVar[frozenset[Signal]] = frozenset({Signal.ACTIVATION})
     of_units: ClassVar[bool] = True
     cheap: ClassVar[bool] = False
+    passes: ClassVar[int] = 1
 
     def __call__(self, view: ModelView) -> Scores:
         """Return one vector per unit group."""

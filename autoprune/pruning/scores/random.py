@@ -23,6 +23,7 @@ class Random:
     needs: ClassVar[frozenset[Signal]] = frozenset()
     of_units: ClassVar[bool] = False
     cheap: ClassVar[bool] = True
+    passes: ClassVar[int] = 0
 
     def __call__(self, view: ModelView) -> Scores:
         """Return draws in [0, 1), float64 so that ties are rare."""

@@ -23,6 +23,7 @@ class RandomUnits:
     needs: ClassVar[frozenset[Signal]] = frozenset()
     of_units: ClassVar[bool] = True
     cheap: ClassVar[bool] = True
+    passes: ClassVar[int] = 0
 
     def __call__(self, view: ModelView) -> Scores:
         """Return draws in [0, 1), one vector per unit group."""

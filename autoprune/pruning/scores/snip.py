@@ -26,6 +26,7 @@ class Snip:
     needs: ClassVar[frozenset[Signal]] = frozenset({Signal.GRADIENT})
     of_units: ClassVar[bool] = False
     cheap: ClassVar[bool] = False
+    passes: ClassVar[int] = 1
 
     def __call__(self, view: ModelView) -> Scores:
         """Return ``|w * g|`` in the gradient's precision."""

@@ -106,8 +106,8 @@ class View:
 
     @cached_property
     def usable(self) -> tuple[str, ...]:
-        """The space's methods that reach any of the targets on this model."""
-        return tuple(name for name in self.space.methods if self._span(self.space.middle(name)))
+        """The space's methods that work on this model and reach any of the targets."""
+        return tuple(name for name in self.space.methods if self._works(name))
 
     @cached_property
     def strata(self) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -170,6 +170,11 @@ class View:
             high = min(high, self.planner.info.reach.get(self.space.method(flat).kind, high))
         low, high = max(low, self.space.targets.low), min(high, self.space.targets.high)
         return (low, high) if low <= high else None
+
+    def _works(self, name: str) -> bool:
+        flat = self.space.middle(name)
+        span = self._span(flat)
+        return span is not None and self._config(flat, span[0]) is not None
 
     def _reaching(self, flat: Flat, target: float) -> float | None:
         span = self._span(flat)

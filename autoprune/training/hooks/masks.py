@@ -65,6 +65,7 @@ class LatentMasks:
             self.values = {n: loop.parameters[n].detach().clone() for n in loop.masks}
             self.hide(loop)
         elif event is Event.AFTER_BACKWARD:
+            loop.dense_gradient = True
             self._restore(loop)
         elif event is Event.AFTER_STEP:
             for name, value in self.values.items():
