@@ -152,6 +152,13 @@ def test_the_readmes_methods_are_current():
     assert doc_tables.methods() in README
 
 
+def test_every_schedule_stands_on_its_page_with_its_paper():
+    page = (ROOT / "docs" / "learning-rate.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    found = {row[0].strip("| `"): row[-1].removesuffix(" |") for row in rows}
+    assert found == {name: LR_SCHEDULES.get(name).reference for name in LR_SCHEDULES}
+
+
 def test_allocations_and_spaces_are_all_described():
     for name in ALLOCATIONS:
         assert f"`{name}`" in SPACES

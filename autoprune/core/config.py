@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from autoprune.core.canonical import digest, plain
@@ -26,6 +26,15 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Scalar = bool | int | float | str
 
 T = TypeVar("T")
+
+
+def _ends_plain(share: float) -> float:
+    if share >= 1.0:
+        raise ValueError("must be less than 1: the last steps train the net that is exported")
+    return share
+
+
+EarlyShare = Annotated[float, Field(ge=0.0), AfterValidator(_ends_plain)]
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -84,7 +93,16 @@ class TrainConfig(OptimizerConfig):
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class RecipeConfig:
-    """The retraining recipe; ``None`` means as in the dense run."""
+    """The retraining recipe; ``None`` means as in the dense run.
+
+    Parameters
+    ----------
+    tost_soft, tost_skip : float
+        Shares of each training run, from its start, over which ReLUs are soft and layers have
+        ghost skips; 0 for neither.
+    tost_rescale : int
+        Steps that fit the scale of each tensor of the masked net before each training run.
+    """
 
     optimizer: Literal["sgd", "adamw"] | None = None
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
@@ -98,6 +116,9 @@ class RecipeConfig:
     cutout: Annotated[int, Field(ge=0)] = 0
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     bn_recalibration: bool = False
+    tost_soft: EarlyShare = 0.0
+    tost_skip: EarlyShare = 0.0
+    tost_rescale: Annotated[int, Field(ge=0)] = 0
 
     def optimizer_config(self, train: TrainConfig) -> OptimizerConfig:
         """Return the retraining optimiser's settings, those of the dense run where unset."""

@@ -43,7 +43,8 @@ class TaskInfo:
     `reach` is the greatest sparsity each kind of pruning can reach on this model (``weights``,
     ``units``, ``low_rank``; a kind that is absent has no limit of its own).
     `fingerprint` identifies the data and its split; `pretrained` says that dense training is
-    replaced by given weights; `warnings` are shown to the user before anything is trained.
+    replaced by given weights; `has_relu` counts rectifiers of any form, `has_relu_modules` only
+    those that are modules; `warnings` are shown to the user before anything is trained.
     """
 
     num_train: int
@@ -59,6 +60,7 @@ class TaskInfo:
     pretrained: bool = False
     has_batchnorm: bool = False
     has_relu: bool = True
+    has_relu_modules: bool = True
     warnings: tuple[str, ...] = ()
 
     @property

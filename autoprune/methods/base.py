@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass as parameters
 
-from autoprune.core.config import STRICT, LRConfig, TrialConfig, parse
+from autoprune.core.config import STRICT, LRConfig, Scalar, TrialConfig, parse
 from autoprune.core.errors import ConfigError
 from autoprune.core.registry import Registry
+from autoprune.training.lr.base import Need
 
 if TYPE_CHECKING:
     from autoprune.core.records import TaskInfo
@@ -86,6 +87,10 @@ class Parts:
         The method's parameters to its number of rounds.
     rewind : Callable
         The method's parameters to its rewind policy.
+    schedule : Callable
+        The method's parameters to the name of its sparsity schedule.
+    score_params : Callable
+        The parameters, of this method or of one that wraps it, to what the score is built with.
     """
 
     score: str
@@ -93,6 +98,7 @@ class Parts:
     rounds: Callable[[Any], int] = lambda params: int(getattr(params, "rounds", 1))
     rewind: Callable[[Any], str] = lambda params: str(getattr(params, "rewind", "none"))
     schedule: Callable[[Any], str] = lambda params: str(getattr(params, "schedule", "geometric"))
+    score_params: Callable[[Any], dict[str, Scalar]] = lambda params: {}
 
 
 def _ten_steps_a_round(params: Any) -> int:
@@ -163,6 +169,8 @@ class Method:
 
 
 Rounds = Annotated[int, Field(ge=1, le=50)]
+ScoringRounds = Annotated[int, Field(ge=1, le=100)]
+"""Rounds of scoring and masking without training in between."""
 
 METHODS: Registry[Method] = Registry(
     "method",
@@ -172,12 +180,26 @@ METHODS: Registry[Method] = Registry(
         "random": "autoprune.methods.random:RANDOM",
         "imp": "autoprune.methods.imp:IMP",
         "snip": "autoprune.methods.snip:SNIP",
+        "grasp": "autoprune.methods.grasp:GRASP",
+        "synflow": "autoprune.methods.synflow:SYNFLOW",
+        "nnrelief": "autoprune.methods.nnrelief:NNRELIEF",
         "rigl": "autoprune.methods.rigl:RIGL",
+        "set": "autoprune.methods.set:SET",
+        "snfs": "autoprune.methods.snfs:SNFS",
+        "static": "autoprune.methods.static:STATIC",
+        "sup_tickets": "autoprune.methods.sup_tickets:SUP_TICKETS",
         "movement": "autoprune.methods.movement:MOVEMENT",
+        "platon": "autoprune.methods.platon:PLATON",
+        "scl": "autoprune.methods.scl:SCL",
         "ap": "autoprune.methods.ap:AP",
         "dropnet": "autoprune.methods.dropnet:DROPNET",
         "lrpet": "autoprune.methods.lrpet:LRPET",
         "scratch_e": "autoprune.methods.scratch_e:SCRATCH_E",
+        "gap_cyclic": "autoprune.methods.gap:GAP_CYCLIC",
+        "gap_parallel": "autoprune.methods.gap:GAP_PARALLEL",
+        "lottery_ticket": "autoprune.methods.lottery_ticket:LOTTERY_TICKET",
+        "pqi": "autoprune.methods.pqi:PQI",
+        "lq_adaptive": "autoprune.methods.lq_adaptive:LQ_ADAPTIVE",
         "dense": "autoprune.methods.dense:DENSE",
     },
 )
@@ -196,6 +218,17 @@ def lr_schedule(name: str, place: str = "lr") -> type:
     return LR_SCHEDULES.get(name, place)
 
 
+def lr_needs(name: str) -> frozenset[Need]:
+    """Return what an LR schedule asks of its trial; third-party ones may leave it out."""
+    needs: frozenset[Need] = getattr(lr_schedule(name), "needs", frozenset())
+    return needs
+
+
+def suits(method: Method, schedule: str) -> bool:
+    """Whether a method can be trained with an LR schedule, as far as its start decides it."""
+    return method.start == "dense" or Need.TRAINED_START not in lr_needs(schedule)
+
+
 def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
     """Check a trial's names and parameters, and fill in the defaults of what it leaves out.
 
@@ -204,8 +237,9 @@ def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
     UnknownNameError
         If the method, an LR schedule, the allocation or another part is not registered.
     ConfigError
-        If a parameter breaks its rule, the dense run's schedule has no peak, or the method cannot
-        reach the sparsity.
+        If a parameter breaks its rule, the dense run's schedule takes no peak or not this one, the
+        method cannot reach the sparsity, or it starts from fresh weights where the LR schedule
+        goes on from trained ones.
     """
     from dataclasses import asdict, replace
 
@@ -221,12 +255,20 @@ def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
         lr=LRConfig(name=config.lr.name, params=asdict(lr_params)),
     )
     _check_parts(full, place)
+    if not suits(method, config.lr.name):
+        raise ConfigError(
+            f"{place}.lr",
+            f"must not be {config.lr.name!r} for method {config.method!r}, which starts from "
+            "fresh weights where the schedule goes on from trained ones",
+            remedy="choose another schedule, such as linear or llr",
+        )
     low, high = method.reaches(params)
     if config.method != "dense" and not low <= config.sparsity <= high:
         raise ConfigError(
             f"{place}.sparsity",
             f"must lie in [{low:g}, {high:g}] for method {config.method!r}",
             config.sparsity,
+            "ask for a sparsity in there, or use another method",
         )
     if config.of not in method.measures:
         allowed = " or ".join(sorted(method.measures))
@@ -244,11 +286,12 @@ def _check_parts(config: TrialConfig, place: str) -> None:
     """Refuse parts that are not registered, and a dense run whose schedule takes no peak."""
     from dataclasses import fields
 
-    from autoprune.pruning.registry import ALLOCATIONS, SPARSITY_SCHEDULES
+    from autoprune.pruning.allocations.spec import check_allocation
+    from autoprune.pruning.registry import SPARSITY_SCHEDULES
 
-    for name, registry in (("allocation", ALLOCATIONS), ("schedule", SPARSITY_SCHEDULES)):
+    for name, check in (("allocation", check_allocation), ("schedule", SPARSITY_SCHEDULES.check)):
         if name in config.params:
-            registry.check(str(config.params[name]), f"{place}.{config.method}.{name}")
+            check(str(config.params[name]), f"{place}.{config.method}.{name}")
     dense: Any = lr_schedule(config.train.schedule, "train.schedule")
     if "peak" not in {field.name for field in fields(dense)}:
         raise ConfigError(
@@ -257,3 +300,4 @@ def _check_parts(config: TrialConfig, place: str) -> None:
             config.train.schedule,
             "such as linear, cosine or step",
         )
+    parse(dense, {"peak": config.train.lr}, "train.schedule")

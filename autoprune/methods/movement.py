@@ -2,13 +2,21 @@
 
 Each prunable weight has a score, ``S -= eta * dL/dw * w``, that grows while the weight moves away
 from zero; the forward pass sees only the top share of each layer, dormant weights keep their
-values (latent masks), and the plan ends frozen to hard masks. This is the hard form: top-k per
-layer (or over all layers), with the sparsity rising on a cubic schedule.
+values (latent masks), and the plan ends frozen to hard masks. The sparsity rises on a cubic
+schedule. The hard form keeps the top of each layer; the soft form keeps what lies above one
+threshold, at least 0.5 % of each layer, while a penalty on ``sigmoid(S)``, which rises with the
+threshold, pushes all scores down.
 
 Notes
 -----
 # Deviation: masks are recomputed at `updates` evenly spaced steps of the ramp rather than at
 every step, and then stay; the authors recompute them in every forward pass.
+
+# Deviation: the authors raise the soft form's threshold to a constant and take the sparsity that
+comes of it. Here the threshold is the score that leaves the scheduled sparsity, so the target is
+met exactly; what the penalty takes from all scores alike then moves the threshold and not the
+ranking. The penalty is on the mean over all scores, not on the mean of the layers' means, which
+would push the scores of a small layer harder, and scores take plain gradient steps, not Adam's.
 
 # Tie-break: scores start at zero; equal scores are ranked by magnitude, so that the first masks
 are those of magnitude pruning and not the order of storage.
@@ -21,15 +29,16 @@ arXiv 2005.07683; the cubic ramp is M. Zhu, S. Gupta, arXiv 1710.01878.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from autoprune.core.config import STRICT, TrialConfig
 from autoprune.core.errors import ConfigError
 from autoprune.methods.base import Method, PlanRequest
-from autoprune.methods.plans import cycle_of, dense_run, retrain
+from autoprune.methods.plans import cycle_of, dense_run, keep_all, retrain
 from autoprune.stages.base import Stage
 from autoprune.stages.train import HookSpec
 
@@ -39,6 +48,9 @@ if TYPE_CHECKING:
     from autoprune.training.events import Event, LoopState
 
 UPDATES = 20
+LEAST = 0.005  # of every layer, in the soft form
+
+Form = Literal["hard", "soft"]
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -47,21 +59,36 @@ class MovementParams:
 
     Parameters
     ----------
+    form : str
+        ``hard`` or ``soft``.
     allocation : str
-        ``uniform`` is the paper's top-k per matrix.
+        ``uniform`` is the hard form's top-k per matrix, ``global`` the soft form's one threshold;
+        left out, it is the one that belongs to the form.
     score_lr : float
         Learning rate of the scores (eta_S).
     begin, end : float
         Shares of training between which the sparsity rises.
     schedule : str
         Sparsity schedule of the ramp.
+    penalty : float
+        The soft form's final weight of the mean ``sigmoid(S)`` in the loss (lambda).
     """
 
+    form: Form = "hard"
     allocation: str = "uniform"
     score_lr: Annotated[float, Field(gt=0.0)] = 0.01
     begin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     end: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.7
     schedule: str = "cubic"
+    penalty: Annotated[float, Field(ge=0.0)] = 400.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _allocate_by_form(cls, given: Any) -> Any:
+        values = given.kwargs if isinstance(given, ArgsKwargs) else given
+        if values and values.get("form") == "soft":
+            return {"allocation": "global", **values}
+        return given
 
 
 class MovementHook:
@@ -75,11 +102,14 @@ class MovementHook:
         begin: float,
         end: float,
         schedule: str,
+        form: Form = "hard",
+        penalty: float = 0.0,
     ) -> None:
         from autoprune.training.hooks.masks import LatentMasks
 
         self.sparsity, self.allocation, self.score_lr = sparsity, allocation, score_lr
         self.begin, self.end, self.schedule = begin, end, schedule
+        self.form, self.penalty = form, penalty
         self.latent = LatentMasks()
         self.scores: dict[str, Tensor] = {}
         self.done = 0
@@ -105,6 +135,25 @@ class MovementHook:
             gradient = loop.parameters[name].grad
             if gradient is not None:
                 score.addcmul_(gradient, self.latent.values[name], value=-self.score_lr)
+        if self.form == "soft":
+            self.push_down()
+
+    def push_down(self) -> None:
+        """Take the gradient step of the penalty, whose weight rises with the threshold."""
+        total = sum(score.numel() for score in self.scores.values())
+        rate = self.score_lr * self.penalty * self.share_of_target() / total
+        for score in self.scores.values():
+            kept = score.sigmoid()
+            score.sub_(kept * (1 - kept), alpha=rate)
+
+    def share_of_target(self) -> float:
+        """Return the share of the target that the last update reached."""
+        from autoprune.pruning.registry import SPARSITY_SCHEDULES
+
+        if not self.done or not self.sparsity:
+            return 0.0
+        schedule = SPARSITY_SCHEDULES.get(self.schedule)
+        return schedule(self.done / UPDATES, self.sparsity) / self.sparsity
 
     def ramp_position(self, loop: LoopState) -> int:
         """How many of the ramp's updates are due after this step."""
@@ -116,26 +165,19 @@ class MovementHook:
 
         Scores that are not finite rank nothing: the run is diverging, and its end will say so.
         """
-        from autoprune.pruning.granularities.weight import WeightGranularity
-        from autoprune.pruning.keep import keep_masks
-        from autoprune.pruning.masks import dense_masks
-        from autoprune.pruning.registry import ALLOCATIONS, SPARSITY_SCHEDULES
-        from autoprune.pruning.view import ModelView
+        from autoprune.pruning.registry import SPARSITY_SCHEDULES
+        from autoprune.pruning.selection import lift_best, rank, select_weights
 
         if not all(bool(score.isfinite().all()) for score in self.scores.values()):
             return
         values = self.latent.values
-        view = ModelView(weights=values, masks=dense_masks(values))
-        scores = {n: _ranked(score, values[n]) for n, score in self.scores.items()}
-        schedule = SPARSITY_SCHEDULES.get(self.schedule)
-        chosen = keep_masks(
-            scores,
-            WeightGranularity(),
-            ALLOCATIONS.get(self.allocation),
-            schedule(self.done / UPDATES, self.sparsity),
-            view,
-        )
-        for name, mask in chosen.masks.items():
+        if self.form == "soft":
+            ranks = rank(self.scores, {n: value.abs() for n, value in values.items()})
+            scores = lift_best(ranks, LEAST)
+        else:
+            scores = {n: _ranked(score, values[n]) for n, score in self.scores.items()}
+        sparsity = SPARSITY_SCHEDULES.get(self.schedule)(self.done / UPDATES, self.sparsity)
+        for name, mask in select_weights(scores, values, self.allocation, sparsity).items():
             loop.masks[name].copy_(mask)
         loop.masks_changed()
         self.latent.hide(loop)
@@ -155,12 +197,7 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
     """Retrain the dense net while its masks are learned."""
     from dataclasses import asdict
 
-    from autoprune.stages.prune import Mask, Score
-
     config = request.config
-    dense = dense_run(request)
-    scored = Score(parents=(dense,), score="magnitude", seed=request.seed)
-    whole = Mask(parents=(dense, scored), allocation="global", sparsity=0.0)
     hook = HookSpec(
         "autoprune.methods.movement:MovementHook",
         {"sparsity": config.sparsity, **asdict(request.params)},
@@ -168,7 +205,7 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
     return (
         retrain(
             request,
-            whole,
+            keep_all(request, dense_run(request)),
             length=request.epochs,
             cycle=cycle_of(request, 1, 1, config.sparsity),
             label="movement",

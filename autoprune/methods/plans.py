@@ -9,11 +9,13 @@ from typing import Any
 
 from autoprune.core.config import LRConfig, OptimizerConfig, TaskConfig
 from autoprune.core.errors import ConfigError
-from autoprune.methods.base import METHODS, Parts, PlanRequest
+from autoprune.methods.base import METHODS, Kind, Parts, PlanRequest, lr_needs
 from autoprune.stages.base import Stage
 from autoprune.stages.init import Init, Pretrained
 from autoprune.stages.prune import Mask, MaskRounds, Recalibrate, Rewind, Score
+from autoprune.stages.rescale import Rescale
 from autoprune.stages.train import Cycle, HookSpec, Train
+from autoprune.training.lr.base import Need
 
 
 def task_identity(task: TaskConfig) -> TaskConfig:
@@ -112,14 +114,13 @@ def retrain(
     Raises
     ------
     ConfigError
-        If the schedule replays a dense run that is not there, or too short.
+        If the schedule reads a dense run that is not there, or replays one that is too short.
     """
     config = request.config
     dense = dense_run(request)
-    curve = replays_dense(config.lr.name)
-    if curve:
-        check_replay(request, length)
-    parents = [start]
+    check_dense(request, length)
+    curve = Need.DENSE_CURVE in lr_needs(config.lr.name)
+    parents = [rescaled(request, start, label)]
     if curve:
         parents.append(dense)
     if config.recipe.distill > 0:
@@ -141,30 +142,44 @@ def retrain(
     return Recalibrate(parents=(trained,)) if recalibrates else trained
 
 
-def replays_dense(schedule: str) -> bool:
-    """Whether a learning-rate schedule plays back the dense run's own rates."""
-    from autoprune.training.registry import LR_SCHEDULES
+def rescaled(request: PlanRequest, start: Stage, label: str) -> Stage:
+    """Re-scale the tensors of a training run's start, where the recipe asks for it.
 
-    return bool(getattr(LR_SCHEDULES.get(schedule), "replays_dense", False))
+    The step it looks ahead has the schedule's peak for its length, or the dense run's where the
+    schedule has none.
+    """
+    config = request.config
+    if not config.recipe.tost_rescale:
+        return start
+    return Rescale(
+        parents=(start,),
+        steps=config.recipe.tost_rescale,
+        lr=float(config.lr.params.get("peak", config.train.lr)),
+        batch_size=config.recipe.optimizer_config(config.train).batch_size,
+        label_smoothing=config.recipe.label_smoothing,
+        seed=request.seed,
+        label=label,
+    )
 
 
-def check_replay(request: PlanRequest, length: float) -> None:
-    """Refuse to replay a dense run that is not there, or is shorter than a cycle.
+def check_dense(request: PlanRequest, length: float) -> None:
+    """Refuse a schedule whose dense run is not there, or shorter than the cycle it is to replay.
 
     Raises
     ------
     ConfigError
-        With the epochs of both.
+        With what is missing, or the epochs of both.
     """
     name, dense = request.config.lr.name, request.config.train.epochs
-    if request.pretrained:
+    needs = lr_needs(name)
+    if Need.DENSE_CURVE in needs and request.pretrained:
         raise ConfigError(
             "trial.lr",
             f"must not be {name!r} when the task brings pretrained weights: there is no dense "
-            "run whose learning rates it could replay",
+            "run whose learning rates it could read",
             remedy="choose another schedule, such as linear",
         )
-    if length > dense:
+    if Need.DENSE_LENGTH in needs and length > dense:
         raise ConfigError(
             "trial.lr",
             f"must not be {name!r} for cycles longer than the dense run ({dense} epochs)",
@@ -186,7 +201,13 @@ def sparsity_after(request: PlanRequest, parts: Parts, done: int, count: int) ->
 
 def prune_step(request: PlanRequest, parts: Parts, state: Stage, sparsity: float, k: int) -> Stage:
     """Score a state and mask it down to a sparsity."""
-    scored = Score(parents=(state,), score=parts.score, seed=request.seed, label=f"score/{k}")
+    scored = Score(
+        parents=(state,),
+        score=parts.score,
+        seed=request.seed,
+        label=f"score/{k}",
+        params=parts.score_params(request.params),
+    )
     return Mask(
         parents=(state, scored),
         allocation=request.params.allocation,
@@ -194,6 +215,12 @@ def prune_step(request: PlanRequest, parts: Parts, state: Stage, sparsity: float
         granularity=parts.granularity,
         of=request.config.of,
     )
+
+
+def keep_all(request: PlanRequest, state: Stage) -> Stage:
+    """Give a state masks that keep everything, for a method that moves them while it trains."""
+    scored = Score(parents=(state,), score="magnitude", seed=request.seed)
+    return Mask(parents=(state, scored), allocation="global", sparsity=0.0)
 
 
 def cycle_of(request: PlanRequest, k: int, count: int, sparsity: float) -> Cycle:
@@ -243,6 +270,8 @@ def prune_rounds(request: PlanRequest, parts: Parts, state: Stage) -> Stage:
         seed=request.seed,
         granularity=parts.granularity,
         of=request.config.of,
+        schedule=parts.schedule(request.params),
+        params=parts.score_params(request.params),
     )
 
 
@@ -263,8 +292,8 @@ def prune_train(
     )
 
 
-def check_wrapped(base: str, place: str, granularity: str | None = None) -> None:
-    """Refuse a base method that does not score, prune and retrain.
+def check_wrapped(base: str, place: str, kind: Kind | None = None) -> None:
+    """Refuse a base method that does not score, prune and retrain, or is of another kind.
 
     Raises
     ------
@@ -274,8 +303,7 @@ def check_wrapped(base: str, place: str, granularity: str | None = None) -> None
     fits = [
         name
         for name in METHODS
-        if (parts := METHODS.get(name).parts) is not None
-        and (granularity is None or parts.granularity == granularity)
+        if METHODS.get(name).parts is not None and kind in (None, METHODS.get(name).kind)
     ]
     METHODS.check(base, place)
     if base not in fits:

@@ -43,7 +43,7 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
 
 def check(config: TrialConfig, params: ScratchParams) -> None:
     """Refuse a base method that does not score, prune and retrain single weights."""
-    check_wrapped(params.base, "trial.scratch_e.base", granularity="weight")
+    check_wrapped(params.base, "trial.scratch_e.base", kind="weights")
 
 
 SCRATCH_E = Method(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from autoprune.core.records import LayerInfo
-from autoprune.metrics.macs import layer_macs
+from autoprune.metrics.macs import inference, layer_macs
 
 logger = logging.getLogger(__name__)
 
@@ -73,3 +74,23 @@ def prunable_layers(model: nn.Module, example: Tensor) -> tuple[LayerInfo, ...]:
         LayerInfo(name, tuple(parameters[name].shape), kind, macs.get(name, 0))
         for name, kind in found.items()
     )
+
+
+def relu_modules(model: nn.Module) -> list[nn.Module]:
+    """Return the modules that rectify as `nn.ReLU` does, in model order."""
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.ReLU) and type(module).forward is nn.ReLU.forward
+    ]
+
+
+def runs_relu_modules(model: nn.Module, example: Tensor) -> bool:
+    """Say whether a forward pass goes through a ReLU that is a module, not a function."""
+    ran: list[nn.Module] = []
+    with ExitStack() as stack, inference(model):
+        for module in relu_modules(model):
+            hook = module.register_forward_hook(lambda found, *_: ran.append(found))
+            stack.callback(hook.remove)
+        model(example)
+    return bool(ran)

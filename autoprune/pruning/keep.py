@@ -63,6 +63,11 @@ class Allocation(Protocol):
 class Granularity(Protocol):
     """Decides which weights live and die together."""
 
+    @property
+    def of_units(self) -> bool:
+        """Whether it speaks of unit groups, which are looked for only then."""
+        ...
+
     def pool(self, scores: Scores, view: ModelView) -> UnitScores:
         """Turn scores into one score per unit."""
         ...

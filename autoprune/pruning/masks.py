@@ -48,10 +48,19 @@ def mask_sha256(masks: Mapping[str, Tensor]) -> str:
 
 
 def top_k_mask(scores: Tensor, keep: int) -> Tensor:
-    """Keep the `keep` highest entries of a tensor; ties go to the lower flat index."""
+    """Keep the `keep` highest entries of a tensor; ties go to the lower flat index.
+
+    A score that is no number ranks last, so the count is exact whatever a diverging run gives.
+    """
     flat = scores.reshape(-1)
-    # Tie-break: a stable sort, so equal scores keep their order and the count is exact.
-    order = torch.sort(flat, descending=True, stable=True).indices[:keep]
-    mask = torch.zeros_like(flat, dtype=torch.bool)
-    mask[order] = True
+    if flat.is_floating_point():
+        flat = flat.masked_fill(flat.isnan(), -torch.inf)
+    if not 0 < keep < flat.numel():
+        return torch.full_like(scores, keep > 0, dtype=torch.bool)
+    # A selection, not a sort: masks that move during training are made anew again and again.
+    threshold = flat.kthvalue(flat.numel() - keep + 1).values
+    mask = flat > threshold
+    # Tie-break: what equals the threshold is kept in order of storage, so the count is exact.
+    ties = torch.nonzero(flat == threshold).reshape(-1)
+    mask[ties[: keep - int(mask.sum())]] = True
     return mask.reshape(scores.shape)

@@ -22,6 +22,23 @@ class Signal(StrEnum):
 
     GRADIENT = "gradient"  # dL/dw on the scoring batch, eval mode, float64
     ACTIVATION = "activation"  # mean |post-activation| of each unit over the scoring set
+    HESSIAN_GRADIENT = "hessian_gradient"  # H g of the scoring batch, batch statistics, float64
+    SYNAPTIC_FLOW = "synaptic_flow"  # dR/d|w| of the positive net on ones; reads no data
+    CONTRIBUTION = "contribution"  # mean signal each connection or kernel brings to its unit
+    CONTRIBUTION_FRO_MEAN = "contribution_fro_mean"  # the same, a kernel by its mean map's norm
+    CONTRIBUTION_L1 = "contribution_l1"  # the same, a kernel by its mean map's sum
+    INPUT_RMS = "input_rms"  # root mean square of what each weight multiplies, float64
+
+
+GROUP_SIGNALS = frozenset(
+    {
+        Signal.ACTIVATION,
+        Signal.CONTRIBUTION,
+        Signal.CONTRIBUTION_FRO_MEAN,
+        Signal.CONTRIBUTION_L1,
+    }
+)
+"""Signals that speak of removable units, or of which units are read: they want the groups."""
 
 
 @dataclass(frozen=True)

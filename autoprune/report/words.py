@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from autoprune.core.config import RecipeConfig, Scalar
+from autoprune.pruning.allocations.spec import split_spec
 
 Summary = Mapping[str, Any]
 Entry = Mapping[str, Any]
@@ -100,12 +101,21 @@ def knobs(config: Mapping[str, Any]) -> dict[str, Scalar]:
     method, lr = config["method"], config["lr"]
     flat: dict[str, Scalar] = {"method": method, "lr schedule": lr["name"]}
     for name, value in config["params"].items():
-        flat[name if name == "allocation" else f"{method}.{name}"] = value
+        if name == "allocation":
+            flat |= _allocation(str(value))
+        else:
+            flat[f"{method}.{name}"] = value
     flat |= {f"lr.{name}": value for name, value in lr["params"].items()}
     flat |= {name: value for name, value in config["recipe"].items() if value is not None}
     if config.get("stop_round") is not None:
         flat["stop_round"] = config["stop_round"]
     return flat
+
+
+def _allocation(spec: str) -> dict[str, Scalar]:
+    """Take an allocation's knobs apart: each is a number that exists under its name only."""
+    name, numbers = split_spec(spec)
+    return {"allocation": name} | {f"{name}.{i}": v for i, v in enumerate(numbers, start=1)}
 
 
 def chosen(config: Mapping[str, Any]) -> dict[str, Scalar]:

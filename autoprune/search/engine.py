@@ -273,8 +273,10 @@ def check_fits(space: Space, view: View) -> None:
     Raises
     ------
     ConfigError
-        With the method; or if no method reaches any target on this model.
+        With the method; if an allocation has more knobs than the model has layers; or if no
+        method reaches any target on this model.
     """
+    _check_knobs(space, len(view.planner.info.layers))
     for name in view.usable:
         if view.planner.lowest_rung(space.plainest(name)) is None:
             raise ConfigError(
@@ -283,12 +285,25 @@ def check_fits(space: Space, view: View) -> None:
                 f"{space.top} epochs",
                 "raise fidelity.epochs, or lower train.batch_size",
             )
-    for name in set(space.methods) - set(view.usable):
-        _LOG.warning("method %s reaches none of the targets on this model; left out", name)
+    reasons = {n: view.why_not(n) for n in space.methods if n not in view.usable}
     if not view.usable:
         raise ConfigError(
             f"{space.name}: method",
             "must name a method that reaches the targets on this model",
             list(space.methods),
-            "lower targets.high, or add a method of kind weights",
+            ". ".join(f"{name}: {reason}" for name, reason in reasons.items()),
         )
+    for name, reason in reasons.items():
+        _LOG.warning("method %s is left out: %s", name, reason)
+
+
+def _check_knobs(space: Space, num_layers: int) -> None:
+    """Refuse an allocation that is searched with more knobs than there are prunable layers."""
+    for dimension in space.dimensions:
+        *owner, number = dimension.path.split(".")
+        if number.isdigit() and int(number) > num_layers:
+            raise ConfigError(
+                f"{space.name}: {'.'.join(owner)}.groups",
+                f"must be at most {num_layers}, the model's prunable layers",
+                sum(d.path.startswith(".".join(owner) + ".") for d in space.dimensions),
+            )

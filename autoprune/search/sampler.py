@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from autoprune.core.errors import unknown_name
 from autoprune.core.seeds import stream_seed
 from autoprune.space import Space
-from autoprune.space.dimensions import Flat
+from autoprune.space.dimensions import Dimension, Flat
 
 if TYPE_CHECKING:
     from sklearn.ensemble import ExtraTreesRegressor
@@ -238,9 +237,17 @@ def grid(question: Question) -> Iterator[Flat]:
 def _cells(space: Space, method: str) -> Iterator[Flat]:
     for schedule in space.schedules[method]:
         head: Flat = {"method": method, "lr": schedule}
-        own = [d for d in space.dimensions[2:] if space.active(d, head)]
-        for values in product(*(d.grid() for d in own)):
-            yield {**head, **{d.path: v for d, v in zip(own, values, strict=True)}}
+        cells = [head]
+        for dimension in space.dimensions[2:]:
+            cells = [grown for cell in cells for grown in _grown(space, dimension, cell)]
+        yield from cells
+
+
+def _grown(space: Space, dimension: Dimension, cell: Flat) -> list[Flat]:
+    """Return a cell once for every value of a dimension, or as it is where that does not exist."""
+    if not space.active(dimension, cell):
+        return [cell]
+    return [{**cell, dimension.path: value} for value in dimension.grid()]
 
 
 def make_sampler(name: str) -> Sampler:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from autoprune.methods.base import METHODS, complete
 from autoprune.space.files import list_spaces
 from autoprune.space.grammar import load_space
 from autoprune.stages.store_files import check_usable
+from autoprune.trial.settings import usable_threads
 
 if TYPE_CHECKING:
     from autoprune.trial.context import WorkerContext
@@ -114,7 +114,7 @@ class SingleRun:
             home=self.home,
             top_epochs=self.top,
             device=self.device,
-            threads=len(os.sched_getaffinity(0)),
+            threads=usable_threads(),
         )
         return context
 

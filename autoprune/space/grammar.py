@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -12,9 +12,11 @@ from autoprune.core.canonical import plain
 from autoprune.core.config import RecipeConfig, TaskConfig, TrainConfig, parse
 from autoprune.core.errors import BadInput, ConfigError, did_you_mean
 from autoprune.methods.base import METHODS, lr_schedule
-from autoprune.pruning.registry import ALLOCATIONS
+from autoprune.pruning.allocations.spec import check_allocation
 from autoprune.space.dimensions import Choice, Dimension, Range, Value
 from autoprune.space.files import find_space, read_yaml
+from autoprune.space.knobs import read_knobs
+from autoprune.space.schedules import expand, read_names, suiting
 from autoprune.space.space import Fidelity, Space, Targets
 
 KEYS = (
@@ -27,12 +29,13 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class _Section:
-    """Where parameters stand, and what they belong to."""
+    """Where parameters stand, what they belong to, and which of them are fixed."""
 
     path: str
     place: str
     kind: type
     when: tuple[str, str] | None = None
+    scalars: Mapping[str, Any] = field(default_factory=dict)
 
     def label(self, key: str) -> str:
         return f"{self.place}{self.path}.{key}"
@@ -178,7 +181,7 @@ def _methods(
     content = _mapping(mapping.get("method"), place)
     if not content:
         raise ConfigError(place, "is required", remedy="name at least one method under it")
-    default = tuple(_mapping(mapping.get("lr"), f"{at}lr") or DEFAULT_LR)
+    default = _mapping(mapping.get("lr"), f"{at}lr") or DEFAULT_LR
     schedules: dict[str, tuple[str, ...]] = {}
     for name, below in content.items():
         method = METHODS.get(str(name), place)
@@ -186,18 +189,13 @@ def _methods(
             raise ConfigError(f"{place}.{name}", "is a control that is never searched")
         params = dict(_mapping(below, f"{place}.{name}"))
         allowed = params.pop("lr", None)
-        schedules[name] = default if allowed is None else _allowed(allowed, f"{place}.{name}.lr")
+        if allowed is None:
+            schedules[name] = suiting(method, default, at)
+        else:
+            schedules[name] = read_names(method, allowed, f"{place}.{name}.lr")
         section = _Section(f"method.{name}", at, method.params, ("method", name))
         _parameters(params, section, fixed, free)
     return schedules
-
-
-def _allowed(value: Any, place: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value:
-        raise ConfigError(place, "must be a list of learning-rate schedules", value)
-    for name in value:
-        lr_schedule(str(name), place)
-    return tuple(dict.fromkeys(map(str, value)))
 
 
 def _schedule_params(
@@ -208,14 +206,15 @@ def _schedule_params(
     free: list[Dimension],
 ) -> None:
     """Read ``lr``: every schedule's parameters."""
-    content = _mapping(mapping.get("lr"), f"{at}lr") or DEFAULT_LR
+    section = _mapping(mapping.get("lr"), f"{at}lr") or DEFAULT_LR
+    content = expand(section, _mapping(mapping.get("method"), f"{at}method"), at)
     used = {name for allowed in schedules.values() for name in allowed}
     for name, below in content.items():
         kind = lr_schedule(str(name), f"{at}lr")
         if name not in used:
             raise ConfigError(f"{at}lr.{name}", "is drawn by no method", remedy="remove it")
-        section = _Section(f"lr.{name}", at, kind, ("lr", name))
-        _parameters(_mapping(below, f"{at}lr.{name}"), section, fixed, free)
+        own = _Section(f"lr.{name}", at, kind, ("lr", name))
+        _parameters(_mapping(below, f"{at}lr.{name}"), own, fixed, free)
 
 
 def _parameters(
@@ -226,12 +225,15 @@ def _parameters(
 ) -> None:
     """Sort the parameters under one path into fixed values and dimensions."""
     known = tuple(getattr(section.kind, "__dataclass_fields__", {}))
-    for key, spec in content.items():
+    for key in content:
         if key not in known:
             hint = did_you_mean(str(key), known) if known else "it takes no parameters"
             raise ConfigError(section.label(key), "is not a known key", remedy=hint)
-        if isinstance(spec, list):
-            free.append(_choice(key, spec, section))
+    scalars = {k: v for k, v in content.items() if not isinstance(v, (list, Mapping))}
+    section = replace(section, scalars=scalars)
+    for key, spec in content.items():
+        if isinstance(spec, list) or (key == "allocation" and isinstance(spec, Mapping)):
+            free += _choice(key, spec if isinstance(spec, list) else [spec], section)
         elif isinstance(spec, Mapping):
             free.append(_range(key, spec, section))
         else:
@@ -239,26 +241,35 @@ def _parameters(
 
 
 def _checked(key: str, value: Any, section: _Section) -> Value:
-    """Return a value as its owner understands it.
+    """Return a value, beside the fixed ones, as its owner understands it.
 
     Raises
     ------
     ConfigError
         If the value breaks the owner's rule.
     """
-    parsed: Value = getattr(parse(section.kind, {key: value}, section.place + section.path), key)
+    values = {**section.scalars, key: value}
+    parsed: Value = getattr(parse(section.kind, values, section.place + section.path), key)
     if key == "allocation":
-        ALLOCATIONS.check(str(parsed), section.label(key))
+        check_allocation(str(parsed), section.label(key))
     return parsed
 
 
-def _choice(key: str, spec: list[Any], section: _Section) -> Choice:
+def _choice(key: str, spec: list[Any], section: _Section) -> list[Dimension]:
+    """Read a choice, and the knobs that exist only with some of its values."""
+    place, path = section.label(key), f"{section.path}.{key}"
     if not spec:
-        raise ConfigError(section.label(key), "must offer at least one value", spec)
-    values = tuple(_checked(key, value, section) for value in spec)
+        raise ConfigError(place, "must offer at least one value", spec)
+    values: list[Value] = []
+    knobs: list[Range] = []
+    for value in spec:
+        if key == "allocation" and isinstance(value, Mapping):
+            value, own = read_knobs(value, path, place)
+            knobs += own
+        values.append(_checked(key, value, section))
     if len(set(values)) < len(values):
-        raise ConfigError(section.label(key), "must not offer a value twice", spec)
-    return Choice(f"{section.path}.{key}", values, section.when)
+        raise ConfigError(place, "must not offer a value twice", spec)
+    return [Choice(path, tuple(values), section.when), *knobs]
 
 
 def _range(key: str, spec: Mapping[str, Any], section: _Section) -> Range:

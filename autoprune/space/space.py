@@ -25,6 +25,7 @@ from autoprune.core.config import (
 )
 from autoprune.methods.base import METHODS, Method, complete
 from autoprune.space.dimensions import Choice, Dimension, Flat, Value
+from autoprune.space.knobs import compose, decompose
 
 _LOG = logging.getLogger(__name__)
 
@@ -196,13 +197,13 @@ class Space:
         for dimension in self.dimensions:
             if dimension.path in flat or not self.active(dimension, flat):
                 continue
-            section, *_, key = dimension.path.split(".")
+            section, *rest = dimension.path.split(".")
             if section == "method":
-                flat[dimension.path] = config.params[key]
+                flat[dimension.path] = decompose(dimension, config.params, rest[1:])
             elif section == "lr":
-                flat[dimension.path] = config.lr.params[key]
+                flat[dimension.path] = config.lr.params[rest[-1]]
             else:
-                flat[dimension.path] = getattr(getattr(config, section), key)
+                flat[dimension.path] = getattr(getattr(config, section), rest[-1])
         return flat
 
     def encode(self, flat: Flat) -> list[float]:
@@ -232,10 +233,10 @@ class Space:
         """Return the proposal's method."""
         return METHODS.get(str(flat["method"]))
 
-    def middle(self, method: str | None = None) -> Flat:
+    def middle(self, method: str | None = None, schedule: str | None = None) -> Flat:
         """Return a method's plainest proposal: first choices, and the middle of every range."""
         name = method or self.methods[0]
-        flat: Flat = {"method": name, "lr": self.schedules[name][0]}
+        flat: Flat = {"method": name, "lr": schedule or self.schedules[name][0]}
         for dimension in self.dimensions:
             if dimension.path not in flat and self.active(dimension, flat):
                 first = isinstance(dimension, Choice)
@@ -254,12 +255,14 @@ class Space:
     def _section(self, prefix: str, flat: Flat) -> dict[str, Any]:
         """Collect the fixed and the drawn values under a path."""
         start = len(prefix) + 1
-        return {
-            path[start:]: value
-            for group in (self.fixed, flat)
-            for path, value in group.items()
-            if path.startswith(prefix + ".")
-        }
+        return compose(
+            {
+                path[start:]: value
+                for group in (self.fixed, flat)
+                for path, value in group.items()
+                if path.startswith(prefix + ".")
+            }
+        )
 
     def _filled(self, flat: Flat, rng: np.random.Generator) -> Flat:
         """Drop what does not exist under the proposal's method, draw what is missing."""

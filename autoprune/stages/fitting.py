@@ -31,7 +31,7 @@ def run_training(stage: Train, inputs: Sequence[TrialState], context: RunContext
     start = inputs[0]
     loop = _build_loop(stage, inputs, context)
     schedule = parse(LR_SCHEDULES.get(stage.lr.name), stage.lr.params, f"lr.{stage.lr.name}")
-    cycle = stage.cycle_info(inputs, loop.num_steps / loop.steps_per_epoch)
+    cycle = stage.cycle_info(inputs, loop.num_steps, loop.steps_per_epoch)
     record, cost = RecordLR(), RecordCost()
     task = context.task
     with global_stream(stage.seed, stage.label, "model"):

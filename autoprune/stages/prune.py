@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from autoprune.core.config import Scalar
 from autoprune.stages.base import RunContext, Stage
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Score(Stage):
         Root of the score's own stream and of its scoring batch.
     label : str
         Which draw of the stream this is.
+    params : dict
+        What the score is built with; its own defaults otherwise.
     """
 
     kind: ClassVar[str] = "score"
@@ -35,23 +38,25 @@ class Score(Stage):
     score: str
     seed: int
     label: str = "score"
+    params: dict[str, Scalar] = field(default_factory=dict)
 
     @property
     def cheap(self) -> bool:
         """Whether the score needs no pass over data."""
         from autoprune.pruning.registry import SCORES
 
-        return SCORES.get(self.score)().cheap
+        return SCORES.get(self.score)(**self.params).cheap
 
     def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
         """Gather the signals the score needs, and score."""
         from autoprune.core.seeds import stream_seed
         from autoprune.pruning.registry import SCORES
+        from autoprune.pruning.view import GROUP_SIGNALS
         from autoprune.stages.support import make_view
 
-        score = SCORES.get(self.score)()
+        score = SCORES.get(self.score)(**self.params)
         seed = stream_seed(self.seed, self.label)
-        groups = context.groups if score.of_units else ()
+        groups = context.groups if score.of_units or score.needs & GROUP_SIGNALS else ()
         view = make_view(inputs[0], context, seed=seed, needs=score.needs, groups=groups)
         scores = {f"score/{name}": value for name, value in score(view).items()}
         return replace(inputs[0], tensors=scores, log=count_passes(inputs[0], score.passes))
@@ -88,35 +93,37 @@ class Mask(Stage):
 
     def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
         """Apply the heart's three lines to the parents."""
+        from autoprune.pruning.registry import GRANULARITIES
         from autoprune.stages.state import Structure
-        from autoprune.stages.support import apply_masks, make_view
+        from autoprune.stages.support import apply_masks, damage, make_view
 
         state, scored = inputs
-        groups = context.groups if self.granularity != "weight" else ()
+        groups = context.groups if GRANULARITIES.get(self.granularity)().of_units else ()
         view = make_view(state, context, seed=0, groups=groups)
         scores = {n.removeprefix("score/"): v for n, v in scored.tensors.items()}
         chosen: MaskSet = self._choose(scores, view, context)
         weights = apply_masks(state.weights, chosen.masks)
         units = {name: tuple(int(u) for u in keep) for name, keep in chosen.units.items()}
-        return replace(
+        done = replace(
             state,
             weights=weights,
             masks=chosen.masks,
             structure=replace(state.structure, units=units) if units else Structure(),
             tensors={},
-            log={
-                **state.log,
-                "score_passes": scored.log.get("score_passes", 0),
-                "norm_lost": _norm_lost(state.weights, weights),
-            },
         )
+        counts = {
+            "score_passes": scored.log.get("score_passes", 0),
+            "empty_layers": _empty_layers(chosen, context),
+        }
+        return replace(done, log={**state.log, **counts, **damage(state, done)})
 
     def _choose(self, scores: dict[str, Tensor], view: ModelView, context: RunContext) -> MaskSet:
+        from autoprune.pruning.allocations.spec import resolve_allocation
         from autoprune.pruning.keep import keep_masks
-        from autoprune.pruning.registry import ALLOCATIONS, GRANULARITIES
+        from autoprune.pruning.registry import GRANULARITIES
 
         granularity = GRANULARITIES.get(self.granularity)()
-        allocation = ALLOCATIONS.get(self.allocation)
+        allocation = resolve_allocation(self.allocation)
 
         def at(sparsity: float) -> MaskSet:
             return keep_masks(scores, granularity, allocation, sparsity, view)
@@ -145,24 +152,17 @@ def _nearest_macs(at: Callable[[float], MaskSet], target: float, macs: dict[str,
     return best
 
 
-def _norm_lost(before: dict[str, Tensor], after: dict[str, Tensor]) -> float:
-    """``||w - w*m|| / ||w||`` over all floating-point tensors (card imp: ALLR)."""
-    import math
-
-    lost = total = 0.0
-    for name, value in before.items():
-        if value.is_floating_point():
-            total += float(value.double().square().sum())
-            lost += float((value - after[name]).double().square().sum())
-    return math.sqrt(lost / total) if total > 0 and math.isfinite(total) else 0.0
+def _empty_layers(masks: MaskSet, context: RunContext) -> int:
+    """Count the prunable layers of which nothing is left: a result, and the end of most nets."""
+    return sum(not bool(masks.masks[layer.name].any()) for layer in context.task.info.layers)
 
 
 @dataclass(frozen=True)
 class MaskRounds(Stage):
     """Score and mask again and again without training in between.
 
-    The density after round ``k`` of ``n`` is ``d ** (k / n)``; each round scores what the last
-    one left (card pruning_at_init, c5 and c6).
+    Each round scores what the last one left (card pruning_at_init, c5 and c6); the log counts the
+    score passes of all rounds.
 
     Parameters
     ----------
@@ -170,8 +170,13 @@ class MaskRounds(Stage):
         Rounds, n.
     sparsity : float
         As for `Mask`, after the last round.
+    schedule : str
+        Sparsity schedule over the rounds; geometric: the density after round ``k`` is
+        ``d ** (k / n)``.
     label : str
         Names the rounds' streams: every round draws a scoring batch of its own.
+    params : dict
+        What the score is built with.
     """
 
     kind: ClassVar[str] = "mask_rounds"
@@ -183,15 +188,22 @@ class MaskRounds(Stage):
     seed: int
     granularity: str = "weight"
     of: Literal["weights", "macs"] = "weights"
+    schedule: str = "geometric"
     label: str = "score"
+    params: dict[str, Scalar] = field(default_factory=dict)
 
     def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
         """Go down to the target round by round."""
+        from autoprune.pruning.registry import SPARSITY_SCHEDULES
+        from autoprune.stages.support import damage
+
+        schedule = SPARSITY_SCHEDULES.get(self.schedule)
         state = inputs[0]
         for k in range(1, self.rounds + 1):
-            part = 1.0 - (1.0 - self.sparsity) ** (k / self.rounds)
-            sparsity = self.sparsity if k == self.rounds else part
-            scored = Score(score=self.score, seed=self.seed, label=f"{self.label}/{k}")
+            sparsity = schedule(k / self.rounds, self.sparsity)
+            scored = Score(
+                score=self.score, seed=self.seed, label=f"{self.label}/{k}", params=self.params
+            )
             mask = Mask(
                 allocation=self.allocation,
                 sparsity=sparsity,
@@ -199,7 +211,7 @@ class MaskRounds(Stage):
                 of=self.of,
             )
             state = mask.run([state, scored.run([state], context)], context)
-        return state
+        return replace(state, log={**state.log, **damage(inputs[0], state)})
 
 
 @dataclass(frozen=True)

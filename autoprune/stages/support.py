@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -71,3 +72,27 @@ def apply_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> d
         name: torch.where(masks[name], value, torch.zeros_like(value)) if name in masks else value
         for name, value in weights.items()
     }
+
+
+def damage(before: TrialState, after: TrialState) -> dict[str, float]:
+    """Measure what pruning took, for the schedule of the training that follows.
+
+    Returns
+    -------
+    dict
+        ``norm_lost``: ``||w - w*m|| / ||w||`` over all weights, biases and norm parameters;
+        ``share_lost``: the fraction of the prunable weights kept before that are gone (card imp,
+        c: numerator and s of ALLR).
+    """
+    lost = total = 0.0
+    for name, value in before.weights.items():
+        if value.is_floating_point() and not name.endswith(("running_mean", "running_var")):
+            total += float(value.double().square().sum())
+            lost += float((value - after.weights[name]).double().square().sum())
+    norm = math.sqrt(lost / total) if total > 0 and math.isfinite(total) else 0.0
+    # Masks of one dimension are those of biases and norm parameters, which units take along.
+    masks = {name: mask for name, mask in after.masks.items() if mask.dim() > 1}
+    held = {**dense_masks(masks), **before.masks}
+    kept = sum(int(held[name].sum()) for name in masks)
+    gone = sum(int((held[name] & ~mask).sum()) for name, mask in masks.items())
+    return {"norm_lost": norm, "share_lost": gone / kept if kept else 0.0}

@@ -78,17 +78,22 @@ class Train(Stage):
 
         return run_training(self, inputs, context)
 
-    def cycle_info(self, inputs: Sequence[TrialState], epochs: float) -> CycleInfo:
-        """Complete the cycle, `epochs` long in whole steps, with what the parents recorded."""
+    def cycle_info(
+        self, inputs: Sequence[TrialState], num_steps: int, steps_per_epoch: int
+    ) -> CycleInfo:
+        """Complete the cycle, so many steps long, with what the parents recorded."""
         from autoprune.training.lr.base import CycleInfo
 
         dense = inputs[1] if self.curve else None
         curve = [] if dense is None else dense.tensors["lr_curve"].tolist()
+        log, epochs = inputs[0].log, num_steps / steps_per_epoch
         return CycleInfo(
             **plain(self.cycle),
-            norm_lost=float(inputs[0].log.get("norm_lost", 0.0)),
+            norm_lost=float(log.get("norm_lost", 0.0)),
+            share_lost=float(log["share_lost"]) if "share_lost" in log else None,
             length_ratio=epochs / self.parents[1].epochs if curve else 1.0,
             dense_curve=curve,
+            num_steps=num_steps,
         )
 
     def teacher(self, inputs: Sequence[TrialState]) -> TrialState | None:

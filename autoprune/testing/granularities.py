@@ -96,8 +96,11 @@ class GranularityContract:
         units = granularity.pool({n: torch.ones_like(w) for n, w in view.weights.items()}, view)
         # Equal scores over all: units made of equally many weights tie within their layer.
         keep = {name: (layer.num_units + 1) // 2 for name, layer in units.items()}
-        for name, flags in _flags(granularity.select(units, keep, view)).items():
-            assert flags.flatten().nonzero().flatten().tolist() == list(range(keep[name]))
+        chosen = granularity.select(units, keep, view)
+        for name, flags in _flags(chosen).items():
+            size = 1 if chosen.units else units[name].weights_per_unit
+            found = flags.flatten().nonzero().flatten().tolist()
+            assert found == list(range(keep[name] * size))
 
     @pytest.mark.parametrize("first", SPARSITIES[:2])
     def test_masks_only_shrink(

@@ -158,6 +158,11 @@ class ScoreContract:
         score = make()
         assert not (score.cheap and score.needs)
 
+    def test_passes_are_counted(self, make: Callable[[], Score]) -> None:
+        score = make()
+        assert isinstance(score.passes, int)
+        assert (score.passes > 0) == bool(score.needs)
+
     def test_pickles(self, make: Callable[[], Score]) -> None:
         score = make()
         view = make_view(score, make_model())

@@ -76,7 +76,7 @@ def examine(config: TaskConfig, home: Path, device: str) -> dict[str, Any]:
 def _advice(info: TaskInfo) -> list[str]:
     advice = []
     if not info.has_relu:
-        advice.append("no ReLU in the model: method ap's guarantee does not hold here")
+        advice.append("no ReLU in the model: method ap does not apply")
     if info.reach["units"] == 0.0:
         advice.append("no removable channels were found: methods of kind units do not apply")
     if info.num_prunable < 0.9 * info.params:

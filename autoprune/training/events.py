@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
@@ -59,6 +60,11 @@ class LoopState:
         Multiply-adds of one image's forward pass, by the prunable weight that they pass through.
     dense_gradient : bool
         Set by a hook in the steps that need the gradient of masked weights, too; reset each step.
+    ghost_macs : float
+        Multiply-adds of one image in layers that exist during training only.
+    undo : ExitStack
+        Callbacks that give the worker's model back as it was, run when a fit ends, however it
+        ends: a hook that changes more of the model than its weights puts one here first.
     extra : dict
         Tensors a hook wants to outlive the loop (scores, averages); saved with the state.
     """
@@ -85,6 +91,8 @@ class LoopState:
     log: dict[str, float] = field(default_factory=dict)
     ranks: Mapping[str, int] = field(default_factory=dict)
     layer_macs: Mapping[str, int] = field(default_factory=dict)
+    ghost_macs: float = 0.0
+    undo: ExitStack = field(default_factory=ExitStack)
     dense_gradient: bool = False
     mask_version: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

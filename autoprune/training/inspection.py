@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.overrides import TorchFunctionMode
 
 from autoprune.core.errors import BadInput, TaskError
 from autoprune.core.records import TaskInfo
 from autoprune.data.base import TaskData
-from autoprune.metrics.layers import prunable_layers, prunable_parameters
+from autoprune.metrics.dnr import WatchRelu
+from autoprune.metrics.layers import prunable_layers, prunable_parameters, runs_relu_modules
 from autoprune.metrics.macs import count_macs, inference
 from autoprune.metrics.params import count_params
 
 TIED = "tied weights are counted and pruned once: {names}"
-
-
-class _ReluWatch(TorchFunctionMode):
-    """Notices whether a rectifier runs, as a module or as a function."""
-
-    seen = False
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        self.seen |= getattr(func, "__name__", "") in {"relu", "relu_", "relu6", "hardtanh"}
-        return func(*args, **(kwargs or {}))
 
 
 def output_size(model: nn.Module, example: Tensor, place: str) -> int:
@@ -77,8 +58,8 @@ def describe_model(model: nn.Module, data: TaskData, place: str) -> TaskInfo:
             "must have a prunable layer",
             remedy="prunable are convolutions, linear layers and attention's projections",
         )
-    watch = _ReluWatch()
-    with inference(model), watch:
+    relus: list[int] = []
+    with inference(model), WatchRelu(lambda output: relus.append(output.numel())):
         model(example)
     _, tied = prunable_parameters(model)
     warnings = (*data.warnings, *([TIED.format(names=", ".join(tied))] if tied else []))
@@ -93,6 +74,7 @@ def describe_model(model: nn.Module, data: TaskData, place: str) -> TaskInfo:
         macs=count_macs(model, example),
         fingerprint=data.fingerprint,
         has_batchnorm=any(isinstance(module, _BatchNorm) for module in model.modules()),
-        has_relu=watch.seen,
+        has_relu=bool(relus),
+        has_relu_modules=runs_relu_modules(model, example),
         warnings=warnings,
     )

@@ -62,33 +62,34 @@ def fit(
             hook.on(event, loop)
 
     loop.label = label
-    notify(Event.FIT_START)
-    finite = True
-    while loop.step < stop and finite:
-        loop.epoch, done = divmod(loop.step, loop.steps_per_epoch)
-        order = torch.randperm(split.size, generator=torch_stream(loop.seed, label, loop.epoch))
-        noise = torch_stream(loop.seed, label, "augment", loop.epoch) if augment else None
-        batches = split.batches(batch_size, order=order, augment=noise)
-        notify(Event.EPOCH_START)
-        total = torch.zeros((), device=loop.device)
-        for inputs, targets in islice(batches, done, done + stop - loop.step):
-            loop.inputs, loop.targets = inputs, targets
-            loop.lr = learning_rate(loop.progress)
-            for group in loop.optimizer.param_groups:
-                group["lr"] = loop.lr
-            loop.skip_step = loop.dense_gradient = False
-            notify(Event.BEFORE_LOSS)
-            gradient(loop)
-            notify(Event.AFTER_BACKWARD)
-            if not loop.skip_step:
-                loop.optimizer.step()
-            loop.optimizer.zero_grad(set_to_none=True)
-            loop.step += 1
-            total = total + loop.loss.detach()
-            notify(Event.AFTER_STEP)
-        finite = math.isfinite(total.item())
-        if finite:
-            steps = loop.step - loop.epoch * loop.steps_per_epoch - done
-            loop.log["train_loss"] = total.item() / steps
-    notify(Event.FIT_END)
+    with loop.undo:
+        notify(Event.FIT_START)
+        finite = True
+        while loop.step < stop and finite:
+            loop.epoch, done = divmod(loop.step, loop.steps_per_epoch)
+            order = torch.randperm(split.size, generator=torch_stream(loop.seed, label, loop.epoch))
+            noise = torch_stream(loop.seed, label, "augment", loop.epoch) if augment else None
+            batches = split.batches(batch_size, order=order, augment=noise)
+            notify(Event.EPOCH_START)
+            total = torch.zeros((), device=loop.device)
+            for inputs, targets in islice(batches, done, done + stop - loop.step):
+                loop.inputs, loop.targets = inputs, targets
+                loop.lr = learning_rate(loop.progress)
+                for group in loop.optimizer.param_groups:
+                    group["lr"] = loop.lr
+                loop.skip_step = loop.dense_gradient = False
+                notify(Event.BEFORE_LOSS)
+                gradient(loop)
+                notify(Event.AFTER_BACKWARD)
+                if not loop.skip_step:
+                    loop.optimizer.step()
+                loop.optimizer.zero_grad(set_to_none=True)
+                loop.step += 1
+                total = total + loop.loss.detach()
+                notify(Event.AFTER_STEP)
+            finite = math.isfinite(total.item())
+            if finite:
+                steps = loop.step - loop.epoch * loop.steps_per_epoch - done
+                loop.log["train_loss"] = total.item() / steps
+        notify(Event.FIT_END)
     return finite

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from autoprune.core.config import TrialConfig, parse
+from autoprune.core.config import RecipeConfig, TrialConfig, parse
 from autoprune.core.errors import ConfigError, TaskError
 from autoprune.core.records import Job, TaskInfo
 from autoprune.methods.base import METHODS, PlanRequest
+from autoprune.pruning.allocations.spec import check_layers
 from autoprune.stages.base import Stage
 
 
@@ -38,21 +39,43 @@ def make_plan(job: Job, top_epochs: float, *, pretrained: bool = False) -> tuple
 
 
 def check_fit(config: TrialConfig, info: TaskInfo) -> None:
-    """Refuse a method on a model or data set that it cannot work on, before anything is trained.
+    """Refuse a method or a recipe on a model or data set that it cannot work on.
+
+    Called before anything is trained.
 
     Raises
     ------
     BadInput
-        With the method's name, and what it needs.
+        With the method's or the recipe's name, and what it needs.
     """
     method = METHODS.get(config.method)
     if method.needs_relu and not info.has_relu:
         raise TaskError(
             "the model",
             f"must have ReLU units for method {config.method!r}",
-            remedy="use another method",
+            remedy="use another method, or a model whose activations are ReLUs",
         )
+    if "allocation" in config.params:
+        spec, place = str(config.params["allocation"]), f"trial.{config.method}.allocation"
+        check_layers(spec, len(info.layers), place)
     method.fits(info, config, parse(method.params, config.params, config.method))
+    _check_recipe(config.recipe, info)
+
+
+def _check_recipe(recipe: RecipeConfig, info: TaskInfo) -> None:
+    if recipe.tost_soft and not info.has_relu_modules:
+        raise TaskError(
+            "the model",
+            "must have ReLU modules for recipe 'tost_soft': a rectifier that is called as a "
+            "function cannot be softened",
+            remedy="set recipe.tost_soft to 0, or use nn.ReLU in the model",
+        )
+    if recipe.tost_skip and sum(layer.kind != "attention" for layer in info.layers) < 2:
+        raise TaskError(
+            "the model",
+            "must have a hidden convolution or linear layer for recipe 'tost_skip' to skip",
+            remedy="set recipe.tost_skip to 0",
+        )
 
 
 def check_steps(job: Job, info: TaskInfo, place: str = "epochs") -> None:
@@ -73,4 +96,5 @@ def check_steps(job: Job, info: TaskInfo, place: str = "epochs") -> None:
             f"must be at least {-(-least // per_epoch)} for method {job.config.method!r}, which "
             f"needs {least} steps at {per_epoch} steps an epoch",
             job.epochs,
+            "train for longer, or in smaller batches (recipe.batch_size)",
         )

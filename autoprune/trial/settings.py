@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Literal
@@ -78,3 +79,14 @@ class WorkerSettings:
         """Read what `to_json` or `recorded` wrote."""
         content = {key: part for key, part in value.items() if key != "made_with"}
         return TypeAdapter(WorkerSettings).validate_python(content)
+
+
+def usable_threads() -> int:
+    """Return how many threads a lone job may use: the cores, or fewer if OMP_NUM_THREADS says so.
+
+    Two busy processes with two threads each slow a step a hundredfold, so whoever shares a machine
+    has to be able to say how much of it is theirs.
+    """
+    cores = len(os.sched_getaffinity(0))
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return min(cores, int(asked)) if asked.isdigit() and int(asked) else cores

@@ -43,6 +43,19 @@ RUN = {
     "macs": (["--sparsity", "0.9", "--macs", "0.5"], "either --sparsity or --macs"),
     "macs of weights": (["--method", "movement", "--macs", "50%"], "run.of", "give a sparsity"),
     "macs none": (["--macs", "0"], "--macs must be a share in (0, 1]", "'0'"),
+    "reach": (
+        ["--method", "dropnet", "--sparsity", "0.999"],
+        "run.sparsity must lie in [0, 0.995] for method 'dropnet'",
+        "got 0.999",
+        "another method",
+    ),
+    "ap base": (
+        ["--method", "ap", "--set", "base=rigl"],
+        "trial.ap.base must score, prune and retrain; got 'rigl'",
+        "these do: magnitude",
+    ),
+    "ap base unknown": (["--method", "ap", "--set", "base=magnitud"], "'magnitud'", "'magnitude'"),
+    "ap rewind": (["--method", "ap", "--set", "rewind=dense"], "trial.ap.rewind must be none"),
     "set": (["--set", "rounds"], "--set must be key=value", "'rounds'"),
     "set list": (["--set", "rounds=[1]"], "--set rounds must be"),
     "set key": (["--set", "allocatoin=erk"], "allocatoin", "'allocation'"),
@@ -65,12 +78,38 @@ def test_a_run_refuses(case: str, tmp_path: Path) -> None:
     assert not home.exists()
 
 
+GELU = ("nn.ReLU()", "nn.GELU()")
+
+
+def only_the_version(home: Path) -> bool:
+    """Whether nothing was written but the store's own mark."""
+    return [p.name for p in home.rglob("*") if p.is_file()] == ["VERSION"]
+
+
+def test_a_model_without_relus_is_refused_by_ap(tmp_path: Path) -> None:
+    task, home, out = write_task(tmp_path, GELU), tmp_path / "home", tmp_path / "out"
+    run = ("run", "--sparsity", "0.5", "--epochs", "20", "--task", task, "--home", home)
+    words = ("the model must have ReLU units for method 'ap'", "use another method")
+    refused(call(*run, "--method", "ap", "--out", out), *words)
+    assert only_the_version(home)
+    assert not out.exists()
+
+
+def test_a_search_with_nothing_but_ap_refuses_a_model_without_relus(tmp_path: Path) -> None:
+    task, home = write_task(tmp_path, GELU), tmp_path / "home"
+    methods = SPACE[SPACE.index("  magnitude:") : SPACE.index("lr:\n")]
+    space = write_space(tmp_path, SPACE.replace(methods, "  ap: {share: 0.02}\n"))
+    done = small(home, "--task", task, space=space)
+    refused(done, "tiny: method must name a method", "ap: the model must have ReLU units")
+    assert not list(home.rglob("*.safetensors"))
+
+
 def test_a_model_without_units_is_refused_by_a_method_that_removes_them(tmp_path: Path) -> None:
     one_layer = ("nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 3)", "nn.Linear(64, 3)")
     task = write_task(tmp_path, one_layer)
     run = ("run", "--method", "dropnet", "--sparsity", "0.5", "--epochs", "20", "--task", task)
     refused(call(*run, "--home", tmp_path / "home"), "the model must have channels", "dropnet")
-    assert [p.name for p in (tmp_path / "home").rglob("*") if p.is_file()] == ["VERSION"]
+    assert only_the_version(tmp_path / "home")
 
 
 SEARCH = {
@@ -324,9 +363,15 @@ def test_an_output_folder_that_is_in_use_is_refused_before_training(tmp_path: Pa
 
 
 def test_a_run_that_is_too_short_for_its_method_is_refused(tmp_path: Path) -> None:
-    run = ("run", "--method", "rigl", "--sparsity", "0.5", "--home", tmp_path)
-    refused(call(*run, "--epochs", "1"), "--epochs must be at least 3 for method 'rigl'", "got 1")
-    assert not list(tmp_path.rglob("*.safetensors"))
+    run = ("run", "--sparsity", "0.5", "--home", tmp_path)
+    rigl = (*run, "--method", "rigl", "--epochs", "1")
+    remedy = "train for longer, or in smaller batches"
+    refused(call(*rigl), "--epochs must be at least 3 for method 'rigl'", "got 1", remedy)
+    # Two trainings in each of 5 rounds, ten steps each: 100 steps of 17 an epoch.
+    pro = ("--method", "ap", "--set", "variant=pro", "--set", "rounds=5", "--epochs", "5")
+    words = ("--epochs must be at least 6 for method 'ap', which needs 100 steps", "got 5", remedy)
+    refused(call(*run, *pro), *words)
+    assert only_the_version(tmp_path)
 
 
 def test_a_file_to_plot_to_that_is_neither_page_nor_picture_is_refused(tmp_path: Path) -> None:

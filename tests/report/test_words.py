@@ -48,6 +48,12 @@ def test_knobs_carry_the_method_they_exist_under_and_leave_the_target_out() -> N
     assert "optimizer" not in flat  # None: as in the dense run
 
 
+def test_the_knobs_of_an_allocation_are_numbers_of_their_own() -> None:
+    flat = words.knobs(synthetic.config("imp", 0.9, "silo", 0.1, "searched:0.5,-1.2", 0.1))
+    assert flat["allocation"] == "searched"
+    assert (flat["searched.1"], flat["searched.2"]) == (0.5, -1.2)
+
+
 def test_recipe_settings_that_are_off_are_not_shown() -> None:
     shown = words.chosen(synthetic.config("snip", 0.9, "linear", 0.1, "erk", 0.0))
     assert "label_smoothing" not in shown

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -250,12 +251,53 @@ def test_a_method_that_never_fits_is_refused_before_anything_runs() -> None:
         start(small_space(method={"imp": {"rounds": 2}}), OPTIONS, info=info)
 
 
+def test_more_knobs_than_the_model_has_layers_are_refused_before_anything_runs() -> None:
+    knobs = {"searched": {"groups": 3, "low": -1, "high": 1}}  # the model has two layers
+    space = small_space(method={"magnitude": {"allocation": ["global", knobs]}})
+    message = r"allocation\.searched\.groups must be at most 2, the model's prunable layers; got 3"
+    with pytest.raises(ConfigError, match=message):
+        start(space, OPTIONS)
+
+
+def test_a_search_turns_the_knobs_of_an_allocation() -> None:
+    knobs = {"searched": {"groups": 2, "low": -1, "high": 1}}
+    space, clock = small_space(method={"magnitude": {"allocation": [knobs, "erk"]}}), VirtualClock()
+    engine = start(space, OPTIONS, clock=clock)
+    SimulatedExecutor(simulation(space), 1, clock).run(engine)
+    assert engine.state.status == "complete"
+    drawn = {job.config.params["allocation"] for job in engine.state.search_jobs}
+    turned = {text for text in drawn if str(text).startswith("searched:")}
+    assert len(turned) > 2
+    assert drawn - turned == {"erk"}
+
+
 def test_a_kind_that_the_model_cannot_reach_is_left_out() -> None:
     info = replace(INFO, reach={"units": 0.0})
     engine = start(small_space(), OPTIONS, info=info)
     assert "dropnet" not in engine.view.usable
     with pytest.raises(ConfigError, match="must name a method that reaches"):
         start(small_space(method={"dropnet": {}}), OPTIONS, info=info)
+
+
+def test_a_method_for_relus_is_left_out_where_there_are_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    info = replace(INFO, has_relu=False)
+    methods: dict[str, Any] = {"ap": {"rounds": 1}, "magnitude": None}
+    assert "ap" in start(small_space(method=methods), OPTIONS).view.usable
+    with caplog.at_level(logging.WARNING, "autoprune"):
+        engine = start(small_space(method=methods), OPTIONS, info=info)
+    assert engine.view.usable == ("magnitude",)
+    assert caplog.messages == [
+        "method ap is left out: the model must have ReLU units for method 'ap'; use another "
+        "method, or a model whose activations are ReLUs"
+    ]
+    run = simulation(small_space(method=methods))
+    run.planner.info = info
+    InlineExecutor(run).run(engine)
+    assert {job.config.method for job in engine.state.search_jobs} == {"magnitude"}
+    with pytest.raises(ConfigError, match=r"got \['ap'\]; ap: the model must have ReLU units"):
+        start(small_space(method={"ap": {"rounds": 1}}), OPTIONS, info=info)
 
 
 def test_targets_beyond_the_models_reach_are_moved_into_it() -> None:
@@ -472,3 +514,17 @@ def test_a_time_budget_on_a_warm_store_confirms_all() -> None:
     assert engine._epochs_left == float("inf")
     engine.state.epochs_trained = 30.0
     assert engine._epochs_left == pytest.approx(54.0 * 30.0 / 6.0)
+
+
+def test_one_schedule_that_fits_the_task_is_enough() -> None:
+    # Pretrained weights leave no dense run to read, which llr would need.
+    lr = {"llr": None, "linear": {"peak": {"low": 0.01, "high": 0.5, "log": True}}}
+    space, clock = small_space(method={"imp": {"rounds": [2, 3]}}, lr=lr), VirtualClock()
+    info = replace(INFO, pretrained=True)
+    engine = start(space, OPTIONS, clock=clock, info=info)
+    SimulatedExecutor(Simulation(surface, engine.planner), 1, clock).run(engine)
+    assert search_jobs(engine) == 20
+    assert {job.config.lr.name for job in engine.state.search_jobs} == {"linear"}
+    alone = small_space(method={"imp": None}, lr={"llr": None})
+    with pytest.raises(ConfigError, match=r"imp: .* must not be 'llr' when the task brings pretr"):
+        start(alone, OPTIONS, info=info)

@@ -3,16 +3,43 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autoprune.stages.prune import Mask, Score, _nearest_macs, _norm_lost
+from autoprune.stages.prune import Mask, MaskRounds, Score, _nearest_macs
+from autoprune.stages.state import TrialState
+from autoprune.stages.support import damage
 from autoprune.trial.context import WorkerContext
 from tests.methods.support import TOTAL, job, kept, of_kind, plan, state
 
 
-def test_the_share_of_the_norm_that_is_lost() -> None:
-    # |(3, 4, 12)| = 13; dropping 3 and 4 loses |(3, 4)| = 5.
-    before = {"a": torch.tensor([3.0, 4.0]), "b": torch.tensor([12.0]), "n": torch.tensor(9)}
-    after = {"a": torch.zeros(2), "b": torch.tensor([12.0]), "n": torch.tensor(9)}
-    assert _norm_lost(before, after) == pytest.approx(5 / 13)
+def test_the_share_of_the_norm_and_of_the_weights_that_is_lost() -> None:
+    # |(3, 4, 12)| = 13; dropping 3 and 4 loses |(3, 4)| = 5. BatchNorm's statistics and integers
+    # are no weights. 2 of the 4 weights kept before are gone, and a bias that unit masks carry.
+    running = {"bn.running_mean": torch.tensor([50.0]), "bn.running_var": torch.tensor([70.0])}
+    before = TrialState(
+        {"a": torch.tensor([[3.0, 4.0, 0.0], [0.0, 0.0, 0.0]]), "b": torch.tensor([12.0])}
+        | running,
+        {"a": torch.tensor([[True, True, True], [False, False, True]]), "b": torch.tensor([True])},
+    )
+    after = TrialState(
+        {"a": torch.zeros(2, 3), "b": torch.tensor([12.0])} | running,
+        {
+            "a": torch.tensor([[False, False, True], [False, False, True]]),
+            "b": torch.tensor([False]),
+        },
+    )
+    assert damage(before, after) == {"norm_lost": pytest.approx(5 / 13), "share_lost": 0.5}
+    # Nothing was masked before: 4 of 6 are gone.
+    assert damage(TrialState(before.weights), after)["share_lost"] == pytest.approx(4 / 6)
+    assert damage(before, before) == {"norm_lost": 0.0, "share_lost": 0.0}
+
+
+def test_rounds_in_a_row_count_their_damage_from_the_start(digits_context: WorkerContext) -> None:
+    # Magnitude in three rounds without training between keeps what one round keeps.
+    (dense,) = plan(job("dense", sparsity=0.0))
+    common = {"parents": (dense,), "score": "magnitude", "allocation": "global", "sparsity": 0.9}
+    rows = [state(MaskRounds(**common, rounds=n, seed=0), digits_context).log for n in (1, 3)]
+    for name in ("norm_lost", "share_lost"):
+        assert rows[0][name] == rows[1][name]
+    assert rows[0]["share_lost"] == 45_180 / TOTAL
 
 
 def test_masks_remove_what_was_asked(digits_context: WorkerContext) -> None:

@@ -107,3 +107,25 @@ def test_a_loss_that_is_not_finite_ends_the_run() -> None:
     state = loop(num_steps=50)
     assert not run(state, 50, lr=lambda progress: math.inf)
     assert state.step == 5  # at the end of its epoch, not after all ten
+
+
+@pytest.mark.parametrize("ending", ["all steps", "divergence", "exception"])
+def test_what_a_hook_wants_undone_is_undone_however_the_fit_ends(ending: str) -> None:
+    undone: list[str] = []
+
+    class Change:
+        def on(self, event: Event, loop: LoopState) -> None:
+            if event is Event.FIT_START:
+                loop.undo.callback(undone.append, ending)
+            elif event is Event.AFTER_STEP:
+                assert undone == []
+                if ending == "exception":
+                    raise ZeroDivisionError
+
+    state = loop(num_steps=10)
+    if ending == "exception":
+        with pytest.raises(ZeroDivisionError):
+            run(state, 10, [Change()])
+    else:
+        run(state, 10, [Change()], lr=lambda _: math.inf if ending == "divergence" else 0.1)
+    assert undone == [ending]

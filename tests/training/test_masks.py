@@ -47,6 +47,22 @@ def test_hard_masks_hold_after_every_step(optimizer: str) -> None:
     assert all(torch.count_nonzero(state.parameters[n]) > 0 for n in NAMES)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_buffers_that_come_late_are_masked_too(optimizer: str) -> None:
+    state = loop(masks(), optimizer=optimizer)
+
+    class Late:
+        def on(self, event: Event, loop: LoopState) -> None:
+            if event is Event.AFTER_BACKWARD:
+                loop.skip_step = loop.step < 3
+
+    check = After(zeros_hold)
+    hooks = [Late(), HardMasks(), check]
+    fit(state, split(), lambda p: 0.1, hooks, batch_size=8, stop=12, label="t")
+    assert check.calls == 12
+    assert all(state.optimizer_state(n) for n in NAMES)
+
+
 def test_a_moved_mask_takes_effect_at_once() -> None:
     state = loop(masks())
 

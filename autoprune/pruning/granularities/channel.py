@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ class ChannelGranularity:
     round_to : int
         Kept units per group are the multiple of this nearest to what the allocation says, >= 1.
     """
+
+    of_units: ClassVar[bool] = True
 
     round_to: int = 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 
@@ -13,6 +14,8 @@ from autoprune.pruning.view import ModelView, Scores
 
 class WeightGranularity:
     """Weights live and die alone; weights that are already masked stay dead."""
+
+    of_units: ClassVar[bool] = False
 
     def pool(self, scores: Scores, view: ModelView) -> UnitScores:
         """Mark dead weights with ``-inf``, so that masks only shrink."""

@@ -10,12 +10,28 @@ from torch import Tensor, nn
 from autoprune.core.seeds import global_stream
 from autoprune.pruning.signals.activation import activation
 from autoprune.pruning.signals.base import Scorable
+from autoprune.pruning.signals.contribution import (
+    contribution,
+    contribution_fro_mean,
+    contribution_l1,
+)
+from autoprune.pruning.signals.flow import hessian_gradient, synaptic_flow
 from autoprune.pruning.signals.gradient import gradient
+from autoprune.pruning.signals.inputs import input_rms
 from autoprune.pruning.view import Signal, UnitGroup
 
 Gatherer = Callable[[nn.Module, Scorable, tuple[UnitGroup, ...], int], dict[str, Tensor]]
 
-GATHERERS: dict[Signal, Gatherer] = {Signal.GRADIENT: gradient, Signal.ACTIVATION: activation}
+GATHERERS: dict[Signal, Gatherer] = {
+    Signal.GRADIENT: gradient,
+    Signal.ACTIVATION: activation,
+    Signal.HESSIAN_GRADIENT: hessian_gradient,
+    Signal.SYNAPTIC_FLOW: synaptic_flow,
+    Signal.CONTRIBUTION: contribution,
+    Signal.CONTRIBUTION_FRO_MEAN: contribution_fro_mean,
+    Signal.CONTRIBUTION_L1: contribution_l1,
+    Signal.INPUT_RMS: input_rms,
+}
 
 
 def gather(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.pruning.signals.base import Scorable, balanced_sample
+from autoprune.pruning.signals.norms import revive_norms
 from autoprune.pruning.view import UnitGroup
 
 PER_CLASS = 10
@@ -41,7 +42,7 @@ def gradient(
     (card pruning_at_init, g).
     """
     model.double().eval().requires_grad_(True)
-    _revive_norms(model)
+    revive_norms(model)
     device = next(model.parameters()).device
     chosen = balanced_sample(task.data.train.targets, PER_CLASS, seed)
     for inputs, targets in task.data.train.batches(CHUNK, order=chosen):
@@ -51,12 +52,3 @@ def gradient(
         name: (torch.zeros_like(value) if value.grad is None else value.grad).cpu()
         for name, value in model.named_parameters()
     }
-
-
-def _revive_norms(model: nn.Module) -> None:
-    """Give batch norms whose scales are all 0 scales of 1."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
-            scale = module.weight.detach()
-            if not scale.any():
-                scale.fill_(1.0)

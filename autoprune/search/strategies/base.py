@@ -107,7 +107,7 @@ class View:
     @cached_property
     def usable(self) -> tuple[str, ...]:
         """The space's methods that work on this model and reach any of the targets."""
-        return tuple(name for name in self.space.methods if self._works(name))
+        return tuple(name for name in self.space.methods if not self.why_not(name))
 
     @cached_property
     def strata(self) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -171,10 +171,27 @@ class View:
         low, high = max(low, self.space.targets.low), min(high, self.space.targets.high)
         return (low, high) if low <= high else None
 
-    def _works(self, name: str) -> bool:
+    def why_not(self, name: str) -> str:
+        """Say why one of the space's methods is not usable; empty when it is.
+
+        One of its schedules suffices: the others may read a dense run that the task has not.
+        """
         flat = self.space.middle(name)
         span = self._span(flat)
-        return span is not None and self._config(flat, span[0]) is not None
+        if span is None:
+            return (
+                "it reaches none of the targets on this model; lower targets.high, or add a method "
+                "of kind weights"
+            )
+        reasons = []
+        for schedule in self.space.schedules[name]:
+            try:
+                self._build(self.space.middle(name, schedule), span[0])
+            except BadInput as error:
+                reasons.append(str(error))
+            else:
+                return ""
+        return reasons[0]
 
     def _reaching(self, flat: Flat, target: float) -> float | None:
         span = self._span(flat)
@@ -189,10 +206,14 @@ class View:
     def _config(self, flat: Flat, sparsity: float) -> TrialConfig | None:
         """Build a trial, or nothing where the method refuses this combination."""
         try:
-            config = self.space.config(flat, sparsity)
-            self.planner.stages(Job(0, config, self.space.top, self.seed, "explore"))
+            return self._build(flat, sparsity)
         except BadInput:
             return None  # not a fault: constraints between parameters carve up the space
+
+    def _build(self, flat: Flat, sparsity: float) -> TrialConfig:
+        """Build a trial that has a plan on this model."""
+        config = self.space.config(flat, sparsity)
+        self.planner.stages(Job(0, config, self.space.top, self.seed, "explore"))
         return config
 
     def _observe(self, record: Record) -> Observation:

@@ -8,6 +8,12 @@ from torch import Tensor
 from autoprune.training.events import Event, LoopState
 
 
+def prunable_gradients(loop: LoopState) -> dict[str, Tensor]:
+    """Return the gradient of every prunable weight; zeros where the loss does not depend on it."""
+    found = {name: loop.parameters[name] for name in loop.masks}
+    return {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in found.items()}
+
+
 class HardMasks:
     """Keep masked weights, and their optimiser state, at exactly zero after every step.
 
@@ -18,7 +24,7 @@ class HardMasks:
     """
 
     def __init__(self) -> None:
-        self._version = -1
+        self._version: tuple[int, int] | None = None
         self._targets: list[Tensor] = []
         self._masks: list[Tensor] = []
 
@@ -26,14 +32,15 @@ class HardMasks:
         """Zero what is masked at the start and after each step."""
         if event not in (Event.FIT_START, Event.AFTER_STEP) or not loop.masks:
             return
-        if self._version != loop.mask_version or loop.step <= 1:
-            # After the first step the optimiser's buffers exist, so the list is made again.
+        # The optimiser makes its buffers at its first step, which a hook may put off.
+        version = (loop.mask_version, len(loop.optimizer.state))
+        if self._version != version:
+            self._version = version
             self._collect(loop)
         with torch.no_grad():
             torch._foreach_mul_(self._targets, self._masks)
 
     def _collect(self, loop: LoopState) -> None:
-        self._version = loop.mask_version
         self._targets, self._masks = [], []
         for name, mask in loop.masks.items():
             parameter = loop.parameters[name]
@@ -52,11 +59,14 @@ class LatentMasks:
     Parameters
     ----------
     mask_gradients : bool
-        Whether a masked weight gets no gradient (movement) or the straight-through one (SCL).
+        Whether a masked weight gets no gradient (movement) or the straight-through one.
+    hold : bool
+        Whether a masked weight keeps its value whatever the optimiser does to it: without, old
+        momentum and weight decay go on moving it (card scl, g).
     """
 
-    def __init__(self, *, mask_gradients: bool = True) -> None:
-        self.mask_gradients = mask_gradients
+    def __init__(self, *, mask_gradients: bool = True, hold: bool = False) -> None:
+        self.mask_gradients, self.hold = mask_gradients, hold
         self.values: dict[str, Tensor] = {}
 
     def on(self, event: Event, loop: LoopState) -> None:
@@ -68,9 +78,14 @@ class LatentMasks:
             loop.dense_gradient = True
             self._restore(loop)
         elif event is Event.AFTER_STEP:
-            for name, value in self.values.items():
-                value.copy_(loop.parameters[name].detach())
+            self.remember(loop)
             self.hide(loop)
+
+    def remember(self, loop: LoopState) -> None:
+        """Take over what the step made of the weights, while the masks are still that step's."""
+        for name, value in self.values.items():
+            new = loop.parameters[name].detach()
+            value.copy_(torch.where(loop.masks[name], new, value) if self.hold else new)
 
     def hide(self, loop: LoopState) -> None:
         """Put ``latent * mask`` into the model; call it again when a mask moved."""

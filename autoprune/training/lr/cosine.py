@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from autoprune.core.config import STRICT, Positive
 from autoprune.training.lr.base import CycleInfo
-from autoprune.training.lr.profile import after_warmup, warmup_factor
+from autoprune.training.lr.profile import CosineRise
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class Cosine:
+class Cosine(CosineRise):
     """Rises to `peak` over the warm-up, then falls along a cosine that would reach 0 at the end.
 
     Parameters
@@ -31,12 +30,11 @@ class Cosine:
     """
 
     peak: Positive = 0.1
-    warmup: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
 
     reference: ClassVar[str] = "Loshchilov & Hutter, ICLR 2017, arXiv 1608.03983"
     space: ClassVar[dict[str, Any]] = {"peak": {"low": 0.01, "high": 0.5, "log": True}}
 
     def __call__(self, progress: float, cycle: CycleInfo) -> float:
         """Return the learning rate."""
-        fall = (1 + math.cos(math.pi * after_warmup(progress, self.warmup))) / 2
-        return self.peak * warmup_factor(progress, self.warmup) * fall
+        fall = (1 + math.cos(math.pi * self.done(progress, cycle))) / 2
+        return self.peak * self.risen(progress, cycle) * fall

@@ -20,7 +20,7 @@ class FixedPeak(RampAndDrops):
     peak : float
         Greatest learning rate, > 0.
     warmup, first, second : float
-        Shares of the cycle at which the linear ramp from 0 ends and the drops to a tenth and to a
+        Shares of the cycle at which the linear ramp ends and the drops to a tenth and to a
         hundredth come, in [0, 1], ``first <= second``.
 
     References
@@ -37,4 +37,4 @@ class FixedPeak(RampAndDrops):
 
     def __call__(self, progress: float, cycle: CycleInfo) -> float:
         """Return the learning rate."""
-        return self.peak * self.factor(progress)
+        return self.peak * self.factor(progress, cycle)

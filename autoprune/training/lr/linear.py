@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from autoprune.core.config import STRICT, Positive
 from autoprune.training.lr.base import CycleInfo
-from autoprune.training.lr.profile import after_warmup, warmup_factor
+from autoprune.training.lr.profile import CosineRise
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class Linear:
+class Linear(CosineRise):
     """Rises to `peak` over the warm-up, then falls linearly and would reach 0 at the end.
 
     Parameters
@@ -27,7 +26,7 @@ class Linear:
     -----
     With step ``j`` of ``n`` at progress ``j / n`` the last step still learns at
     ``peak / (n - warm-up steps)``. The paper's LLR is a peak equal to the dense run's and a
-    warm-up of 0.1 (card imp, c).
+    warm-up of 0.1 (card imp, c): the schedule ``llr``.
 
     References
     ----------
@@ -36,12 +35,11 @@ class Linear:
     """
 
     peak: Positive = 0.1
-    warmup: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
 
     reference: ClassVar[str] = "Zimmer et al., ICLR 2023, arXiv 2111.00843"
     space: ClassVar[dict[str, Any]] = {"peak": {"low": 0.01, "high": 0.5, "log": True}}
 
     def __call__(self, progress: float, cycle: CycleInfo) -> float:
         """Return the learning rate."""
-        fall = 1 - after_warmup(progress, self.warmup)
-        return self.peak * warmup_factor(progress, self.warmup) * fall
+        fall = 1 - self.done(progress, cycle)
+        return self.peak * self.risen(progress, cycle) * fall

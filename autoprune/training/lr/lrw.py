@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from autoprune.core.config import STRICT
 from autoprune.core.errors import ConfigError
-from autoprune.training.lr.base import CycleInfo
+from autoprune.training.lr.base import CycleInfo, Need
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -32,19 +32,15 @@ class LRRewinding:
        Pruning", ICLR 2020, arXiv 2003.02389.
     """
 
-    replays_dense: ClassVar[bool] = True
+    needs: ClassVar[frozenset[Need]] = frozenset(
+        {Need.DENSE_CURVE, Need.DENSE_LENGTH, Need.TRAINED_START}
+    )
     reference: ClassVar[str] = "Renda et al., ICLR 2020, arXiv 2003.02389"
     space: ClassVar[dict[str, Any]] = {}
 
     def __call__(self, progress: float, cycle: CycleInfo) -> float:
         """Return the dense run's learning rate at the matching step."""
-        curve, ratio = cycle.dense_curve, cycle.length_ratio
-        if not curve:
-            raise ConfigError(
-                "lr.lrw",
-                "needs the dense run's learning rates, but the task brought pretrained weights",
-                remedy="choose another schedule, such as linear",
-            )
+        curve, ratio = cycle.dense_rates, cycle.length_ratio
         if ratio > 1:
             raise ConfigError(
                 "lr.lrw",

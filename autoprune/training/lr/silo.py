@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from autoprune.core.config import STRICT, NonNegative, Positive
 from autoprune.training.lr.base import CycleInfo
 from autoprune.training.lr.profile import RampAndDrops
+
+PRESETS = {
+    "resnet20": {"low": 0.03, "rise": 0.04, "warmup": 0.5, "first": 0.5, "second": 0.64},
+    "vgg19": {"low": 0.04, "rise": 0.06, "warmup": 0.0875, "first": 0.5, "second": 0.75},
+}
+"""The authors' two scripts, with durations as shares of the cycle (card silo, d)."""
 
 
 def s_curve(x: float, beta: float) -> float:
@@ -38,6 +45,8 @@ class Silo(RampAndDrops):
 
     Parameters
     ----------
+    preset : str
+        ``vgg19`` or ``resnet20``: whose values the parameters that are not given take.
     low : float
         Peak of the dense net (the paper's delta), > 0.
     rise : float
@@ -48,18 +57,18 @@ class Silo(RampAndDrops):
         Cycles by which the pruned fraction is looked up late (q), >= 0; with 1 it is the sparsity
         of the previous cycle.
     warmup, first, second : float
-        Shares of the cycle at which the linear ramp from 0 ends and the drops to a tenth and to a
+        Shares of the cycle at which the linear ramp ends and the drops to a tenth and to a
         hundredth come, in [0, 1], ``first <= second``.
 
     Notes
     -----
     Peak of cycle ``m``: ``low + rise * S(x)`` with ``x = 1 - (1 - p)^(m - q)`` from the cycle's
     number and the share ``p`` of the remaining weights that each cycle removes, 0 up to cycle
-    ``q`` (card silo, c1 and c2). The default profile is that of the authors' VGG-19 script
-    (0.0875, 0.5, 0.75), because a short cycle spends too much of itself on the ramp of their
-    ResNet-20 script (0.5, 0.5, 0.64).
-    Deviation: durations are shares of the cycle, and its first step is at the foot of the ramp,
-    where the authors' code is one step up it.
+    ``q`` (card silo, c1 and c2); with a single cycle that is `low`. The default preset is that of
+    the authors' VGG-19 script, because a short cycle spends too much of itself on the ramp of
+    their ResNet-20 script, which ends only where the first drop comes.
+    # Deviation: durations are shares of the cycle, where the scripts count updates and epochs; the
+    # jump to the peak that the VGG-19 script makes within its ramp is left out.
 
     References
     ----------
@@ -67,6 +76,7 @@ class Silo(RampAndDrops):
        Iterative Pruning of Deep Neural Networks", TMLR 2023, arXiv 2212.06144.
     """
 
+    preset: Literal["vgg19", "resnet20"] = "vgg19"
     low: Positive = 0.04
     rise: NonNegative = 0.06
     beta: Annotated[float, Field(gt=0.0, le=20.0)] = 5.0
@@ -80,6 +90,15 @@ class Silo(RampAndDrops):
         "delay": 1,
     }
 
+    @model_validator(mode="before")
+    @classmethod
+    def _take_the_preset(cls, given: Any) -> Any:
+        """Let the preset stand for what is not given."""
+        content = given.kwargs if isinstance(given, ArgsKwargs) else given
+        if not isinstance(content, dict) or content.get("preset") not in PRESETS:
+            return given
+        return {**PRESETS[content["preset"]], **content}
+
     def peak(self, cycle: CycleInfo) -> float:
         """Return the cycle's peak."""
         late = max(0, cycle.index - self.delay)
@@ -87,4 +106,4 @@ class Silo(RampAndDrops):
 
     def __call__(self, progress: float, cycle: CycleInfo) -> float:
         """Return the learning rate."""
-        return self.peak(cycle) * self.factor(progress)
+        return self.peak(cycle) * self.factor(progress, cycle)

@@ -8,6 +8,8 @@ from autoprune.training.recipes.cutout import Cutout
 from autoprune.training.recipes.distill import Distill
 from autoprune.training.recipes.ema import EMA
 from autoprune.training.recipes.mixup import Mixup
+from autoprune.training.recipes.tost_skip import GhostSkips
+from autoprune.training.recipes.tost_soft import SoftActivations
 
 
 def build_hooks(recipe: RecipeConfig, *, seed: int) -> list[Hook]:
@@ -16,17 +18,22 @@ def build_hooks(recipe: RecipeConfig, *, seed: int) -> list[Hook]:
     Parameters
     ----------
     recipe : RecipeConfig
-        Label smoothing is an argument of the loss, recalibration a stage and the optimiser built
-        beside the loop: they have no hook.
+        Label smoothing is an argument of the loss, recalibration and re-scaling are stages and
+        the optimiser is built beside the loop: they have no hook.
     seed : int
         Root of the hooks' streams.
 
     Notes
     -----
     Images are cut before they are blended, and the teacher sees what the student sees: it asks
-    for the inputs when the loss is taken.
+    for the inputs when the loss is taken. What is a ghost goes first, so that after the last of
+    its steps, and at the end of the fit, every other hook finds the plain net.
     """
     hooks: list[Hook] = []
+    if recipe.tost_soft:
+        hooks.append(SoftActivations(recipe.tost_soft))
+    if recipe.tost_skip:
+        hooks.append(GhostSkips(recipe.tost_skip, seed))
     if recipe.cutout:
         hooks.append(Cutout(recipe.cutout, seed))
     if recipe.mixup:

@@ -1,0 +1,179 @@
+"""What is trained: tasks, methods, variants that a card expects an effect of, and peaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from autoprune.core.config import LRConfig, RecipeConfig, TaskConfig, TrainConfig, TrialConfig
+from autoprune.core.records import Job
+from autoprune.methods.base import METHODS, complete
+
+SEEDS = (0, 1, 2)
+CHOICE = 0.95
+"""The sparsity at which a peak is chosen on validation, with the first seed."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A task with its epochs.
+
+    Parameters
+    ----------
+    name : str
+        What tables call it.
+    dense, top : int
+        Epochs of the dense run, and of retraining; a from-scratch trial trains for their sum.
+    sparsities, peaks : tuple of float
+        What is measured, and among which peaks a method's is chosen.
+    """
+
+    name: str
+    task: TaskConfig
+    dense: int
+    top: int
+    sparsities: tuple[float, ...]
+    peaks: tuple[float, ...]
+
+
+LENET = Setting(
+    "lenet300",
+    TaskConfig(data="fashion_mnist", model="lenet300"),
+    dense=8,
+    top=6,
+    sparsities=(0.9, 0.95, 0.98),
+    peaks=(0.03, 0.1, 0.3),
+)
+CONV = Setting(
+    "conv4",
+    TaskConfig(data="fashion_mnist", model="conv4", width=0.25, train_size=10_000),
+    dense=8,
+    top=6,
+    sparsities=(0.95,),
+    peaks=(0.03, 0.1),
+)
+SETTINGS = {setting.name: setting for setting in (LENET, CONV)}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the comparison.
+
+    Parameters
+    ----------
+    label : str
+        Unique name.
+    like : str
+        Label whose chosen peak it takes; its own by default, so that a variant and what it is a
+        variant of differ in one thing.
+    sparsities : tuple of float
+        Where it is measured; everywhere by default.
+    """
+
+    label: str
+    method: str
+    params: dict[str, Any] = field(default_factory=dict)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    like: str = ""
+    sparsities: tuple[float, ...] = ()
+
+
+def methods() -> tuple[Entry, ...]:
+    """Return every listed method that removes single weights, with its defaults."""
+    found = ((name, METHODS.get(name)) for name in METHODS)
+    return tuple(Entry(n, n) for n, m in found if m.listed and m.kind == "weights")
+
+
+TOST = RecipeConfig(tost_soft=0.5, tost_skip=0.5, tost_rescale=60, label_smoothing=0.1)
+
+
+def variants() -> tuple[Entry, ...]:
+    """Return the controls and ablations that the cards expect an effect of."""
+
+    def of(
+        method: str,
+        what: str,
+        recipe: RecipeConfig | None = None,
+        at: tuple[float, ...] = (0.98,),
+        **params: Any,
+    ) -> Entry:
+        return Entry(f"{method} {what}", method, params, recipe or RecipeConfig(), method, at)
+
+    return (
+        of("magnitude", "uniform", allocation="uniform"),
+        of("magnitude", "erk", allocation="erk"),
+        of("magnitude", "lamp", allocation="lamp"),
+        of("rigl", "uniform", allocation="uniform"),
+        of("static", "uniform", allocation="uniform"),
+        of("lottery_ticket", "reinit", at=(0.95, 0.98), control="reinit"),
+        of("lottery_ticket", "shuffle", control="shuffle"),
+        of("ap", "lite, share 0", share=0.0),
+        of("ap", "pro", variant="pro"),
+        of("ap", "pro, share 0", variant="pro", share=0.0),
+        of("scl", "clip", ste="clip"),
+        of("scl", "norm none", norm="none"),
+        of("platon", "beta2 1", beta2=1.0),
+        of("pqi", "global", scope="global"),
+        of("movement", "soft", form="soft"),
+        of("snip", "label smoothing", RecipeConfig(label_smoothing=0.1)),
+        of("snip", "tost", TOST, at=(0.95, 0.98)),
+        of("static", "tost", TOST),
+    )
+
+
+def dense_job(setting: Setting, seed: int) -> Job:
+    """Return the dense run."""
+    config = TrialConfig(task=setting.task, train=_train(setting), method="dense", sparsity=0.0)
+    return Job(0, complete(config), setting.top, seed, "run", test=True)
+
+
+def job(
+    setting: Setting, entry: Entry, sparsity: float, peak: float, seed: int, *, test: bool
+) -> Job:
+    """Return one trial; the test split is read by those that are reported."""
+    config = TrialConfig(
+        task=setting.task,
+        train=_train(setting),
+        method=entry.method,
+        params=entry.params,
+        sparsity=sparsity,
+        lr=LRConfig(name="linear", params={"peak": peak}),
+        recipe=entry.recipe,
+    )
+    return Job(0, complete(config), setting.top, seed, "run", test=test)
+
+
+def _train(setting: Setting) -> TrainConfig:
+    return TrainConfig(
+        epochs=setting.dense, lr=0.1, schedule="linear", weight_decay=5e-4, batch_size=128
+    )
+
+
+def choices(setting: Setting, entries: tuple[Entry, ...]) -> Iterator[tuple[Entry, Job]]:
+    """Return the jobs that choose each method's peak."""
+    for entry in entries:
+        for peak in setting.peaks:
+            yield entry, job(setting, entry, CHOICE, peak, SEEDS[0], test=False)
+
+
+def finals(
+    setting: Setting, entries: tuple[Entry, ...], peaks: dict[str, float]
+) -> Iterator[tuple[Entry, Job]]:
+    """Return the jobs that are reported."""
+    for entry in entries:
+        peak = peaks[entry.like or entry.label]
+        for sparsity in entry.sparsities or setting.sparsities:
+            for seed in SEEDS:
+                yield entry, job(setting, entry, sparsity, peak, seed, test=True)
+
+
+def quick(setting: Setting) -> Setting:
+    """Return a setting that shows in seconds that all runs; it says nothing about methods."""
+    return replace(
+        setting,
+        task=TaskConfig(data="digits", model="mlp" if setting is LENET else "conv2", width=0.25),
+        dense=2,
+        top=6,
+        peaks=setting.peaks[:2],
+    )

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from autoprune.trial.settings import usable_threads
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [("1", 1), ("1,4", 1), ("4096", None), ("", None), ("0", None), ("many", None)],
+)
+def test_a_shared_machine_may_be_asked_for_fewer_threads(
+    asked: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores = len(os.sched_getaffinity(0))
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert usable_threads() == (cores if expected is None else expected)
