@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.common import DATA, append, environment, show
 
-NAMES = ("masked_step", "epoch", "engine", "ray_jobs", "startup")
+NAMES = ("masked_step", "bookkeeping", "epoch", "engine", "ray_jobs", "startup")
 
 
 def main(arguments: list[str]) -> int:

@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from autoprune.core.config import RecipeConfig, TaskConfig, TrainConfig
-from autoprune.methods.base import METHODS
+from autoprune.methods.base import METHODS, Method
 from autoprune.space.space import Fidelity, Targets
 from autoprune.training.registry import LR_SCHEDULES
 
@@ -35,9 +35,13 @@ def methods() -> str:
     """Name, kind, start and paper of every method."""
     found = [METHODS.get(name) for name in METHODS]
     rows = [
-        (f"`{m.name}`", REMOVES[m.kind], STARTS[m.start], m.reference) for m in found if m.listed
+        (f"`{m.name}`", REMOVES[m.kind], STARTS[m.start], _source(m)) for m in found if m.listed
     ]
     return _table(("method", "removes", "starts from", "paper"), rows)
+
+
+def _source(method: Method) -> str:
+    return f"{method.reference}{' (a reconstruction)' if method.reconstruction else ''}"
 
 
 def method_parameters() -> str:

@@ -76,6 +76,7 @@ def test_quick_prints_and_appends_every_measurement(tmp_path: Path) -> None:
     starts = (
         "masked step / dense step, lenet300", "masked step / dense step, resnet20",
         "torch.nn.utils.prune / dense, lenet300", "epoch / bare tensor loop",
+        "step between updates / plain masked step, platon",
         "epoch / torchvision DataLoader", "engine per decision", "ray beyond training per job",
         "ray workers busy", "autoprune --help", "torch and timm in the Ray driver",
     )  # fmt: skip

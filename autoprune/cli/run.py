@@ -77,13 +77,13 @@ def run(
         "of": "weights" if removed is not None else "macs",
     }
     config, top = build_config(given, parse.settings(set_ or []))
-    single = SingleRun(config, top, home=home, device=parse.device(device), seed=seed)
+    single = SingleRun(config, epochs or top, home=home, device=parse.device(device), seed=seed)
     if out is not None:
         from autoprune.export.folder import FORMATS, check_request
 
         check_request(out, FORMATS, single.job(epochs or 1))  # before anything is trained
     single.check(epochs)
-    show(_opening(config, epochs or single.epochs))
+    show(_opening(config, epochs or single.epochs, single.context.task.info.pretrained))
     result = single.run(epochs)
     entry = single.entry(result)
     _tell(entry, result, config)
@@ -95,10 +95,17 @@ def run(
     emit(entry, as_json=json)
 
 
-def _opening(config: TrialConfig, epochs: int) -> str:
+def _opening(config: TrialConfig, epochs: int, pretrained: bool) -> str:
+    """Say what is trained; a method that starts from scratch trains the dense epochs, too."""
+    from autoprune.methods.base import METHODS
+
     task = config.task.task_file or f"{config.task.data} / {config.task.model}"
     what = "weights" if config.of == "weights" else "MACs"
-    return f"{config.method} removes {config.sparsity:.1%} of the {what} on {task}, {epochs} epochs"
+    length = f"{epochs} epochs"
+    if METHODS.get(config.method).start == "scratch":
+        length = f"{epochs + config.train.epochs} epochs from fresh weights"
+        length += ", the given ones are not used" if pretrained else ""
+    return f"{config.method} removes {config.sparsity:.1%} of the {what} on {task}, {length}"
 
 
 def _tell(entry: dict[str, Any], result: JobResult, config: TrialConfig) -> None:

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from autoprune.core.canonical import digest, plain
 from autoprune.core.errors import ConfigError, did_you_mean
 
-STRICT = ConfigDict(extra="forbid")
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 Sparsity = Annotated[
     float, Field(ge=0.0, lt=1.0, description="fraction of prunable weights removed")

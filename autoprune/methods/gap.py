@@ -8,7 +8,8 @@ the branches. Both end with fine-tuning under fixed masks. No dense model is nee
 
 Each layer's number of weights is decided once, at the start, by the trial's allocation on the
 initial weights, and is met exactly at every pruning back. In every step the learning-rate
-schedule, the optimiser's state and the data order start anew.
+schedule, the optimiser's state and the data order start anew; the sparsity being the same in each,
+a schedule that follows it (``silo``) has the same peak in all.
 
 Notes
 -----
@@ -110,7 +111,7 @@ def _train(request: PlanRequest, state: Stage, k: int, count: int) -> Stage:
         request,
         state,
         length=epochs / (params.rounds * params.partitions),
-        cycle=cycle_of(request, k, count + 1, request.config.sparsity),
+        cycle=cycle_of(request, 1, 1, request.config.sparsity),
         label=f"grow/{k}",
     )
 
@@ -122,7 +123,7 @@ def _finetune(request: PlanRequest, state: Stage, count: int) -> tuple[Stage, ..
             request,
             state,
             length=request.scratch_epochs * request.params.finetune,
-            cycle=cycle_of(request, count + 1, count + 1, request.config.sparsity),
+            cycle=cycle_of(request, 1, 1, request.config.sparsity),
             label="finetune",
         ),
     )

@@ -65,7 +65,8 @@ class MovementParams:
         ``uniform`` is the hard form's top-k per matrix, ``global`` the soft form's one threshold;
         left out, it is the one that belongs to the form.
     score_lr : float
-        Learning rate of the scores (eta_S).
+        Learning rate of the scores (eta_S). It scales all scores alike, so the hard form's masks
+        do not depend on it; in the soft form it says how far sigmoids saturate.
     begin, end : float
         Shares of training between which the sparsity rises.
     schedule : str
@@ -76,11 +77,11 @@ class MovementParams:
 
     form: Form = "hard"
     allocation: str = "uniform"
-    score_lr: Annotated[float, Field(gt=0.0)] = 0.01
+    score_lr: Annotated[float, Field(gt=0.0, le=1e6)] = 0.01
     begin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     end: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.7
     schedule: str = "cubic"
-    penalty: Annotated[float, Field(ge=0.0)] = 400.0
+    penalty: Annotated[float, Field(ge=0.0, le=1e6)] = 400.0
 
     @model_validator(mode="before")
     @classmethod
@@ -105,21 +106,25 @@ class MovementHook:
         form: Form = "hard",
         penalty: float = 0.0,
     ) -> None:
-        from autoprune.training.hooks.masks import LatentMasks
+        from autoprune.training.hooks.masks import HardMasks, LatentMasks
 
         self.sparsity, self.allocation, self.score_lr = sparsity, allocation, score_lr
         self.begin, self.end, self.schedule = begin, end, schedule
         self.form, self.penalty = form, penalty
-        self.latent = LatentMasks()
+        self.latent, self.hard = LatentMasks(), HardMasks()
         self.scores: dict[str, Tensor] = {}
         self.done = 0
+        self.frozen = False
 
     def on(self, event: Event, loop: LoopState) -> None:
-        """Follow the loop; the latent masks follow this hook."""
+        """Follow the loop; the latent masks follow this hook until the ramp has ended."""
         import torch
 
         from autoprune.training.events import Event
 
+        if self.frozen:
+            self.hard.on(event, loop)
+            return
         if event is Event.FIT_START:
             self.scores = {n: torch.zeros_like(loop.parameters[n]) for n in loop.masks}
         elif event is Event.AFTER_BACKWARD:
@@ -128,6 +133,8 @@ class MovementHook:
         if event is Event.AFTER_STEP and self.ramp_position(loop) > self.done:
             self.done = self.ramp_position(loop)
             self.update(loop)
+            if self.frozen:
+                self.hard.on(event, loop)
 
     def accumulate(self, loop: LoopState) -> None:
         """``S -= eta * dL/dw~ * w`` with the latent weight, masked entries included (STE)."""
@@ -175,22 +182,25 @@ class MovementHook:
             ranks = rank(self.scores, {n: value.abs() for n, value in values.items()})
             scores = lift_best(ranks, LEAST)
         else:
-            scores = {n: _ranked(score, values[n]) for n, score in self.scores.items()}
+            scale = max(float(score.abs().max()) for score in self.scores.values())
+            scores = {n: _ranked(score, values[n], scale) for n, score in self.scores.items()}
         sparsity = SPARSITY_SCHEDULES.get(self.schedule)(self.done / UPDATES, self.sparsity)
         for name, mask in select_weights(scores, values, self.allocation, sparsity).items():
             loop.masks[name].copy_(mask)
         loop.masks_changed()
         self.latent.hide(loop)
+        self.frozen = self.done == UPDATES
 
 
-def _ranked(score: Tensor, weight: Tensor) -> Tensor:
-    """Break ties of scores by magnitude, with a term too small to reorder distinct scores."""
-    scale = score.abs().max()
-    if scale == 0:
-        return weight.abs()
-    return score.double() + 1e-12 * scale.double() * weight.abs() / weight.abs().max().clamp_min(
-        1e-12
-    )
+def _ranked(score: Tensor, weight: Tensor, scale: float) -> Tensor:
+    """Break ties of scores by magnitude, with a term too small to reorder distinct scores.
+
+    `scale` is the net's largest score; while there is none yet, magnitude alone ranks.
+    """
+    size = weight.abs().double()
+    if scale == 0.0:
+        return size
+    return score.double() + 1e-12 * scale * size / size.max().clamp_min(1e-12)
 
 
 def plan(request: PlanRequest) -> tuple[Stage, ...]:
@@ -235,7 +245,7 @@ MOVEMENT = Method(
     min_steps=lambda params: 2 * UPDATES,
     regrows=True,
     space={
-        "allocation": ["uniform", "erk", "lamp"],
-        "score_lr": {"low": 0.001, "high": 0.1, "log": True},
+        "form": ["hard", "soft"],
+        "end": {"low": 0.5, "high": 0.9},
     },
 )

@@ -71,7 +71,7 @@ def snapshot(request: PlanRequest, rewind: str) -> Stage | None:
         return init(request, "reinit")
     if request.pretrained:
         raise ConfigError(
-            "trial.rewind",
+            f"trial.{request.config.method}.rewind",
             "must be 'none' or 'reinit' when the task brings pretrained weights",
             rewind,
         )

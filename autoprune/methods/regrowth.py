@@ -3,9 +3,9 @@
 Notes
 -----
 # Deviation: intervals are capped by events as well as steps, so that a short schedule keeps its
-updates: at least 20 in all (fewer in a run below about 54 steps, so that no two are in a row), and
-at most one every `interval` steps. The first comes after one interval: Algorithm 1 as written also
-moves the weights at step 0, before they learnt anything.
+updates: at most `interval` steps lie between two of them, fewer where that gives less than 20 in
+all, but never less than two (so a run below about 56 steps has fewer). The first comes after one
+interval: Algorithm 1 as written also moves the weights at step 0, before they learnt anything.
 
 # Deviation: a share of a layer's weights is rounded down to whole weights, as in RigL's code; SET's
 and sparse momentum's round up.
@@ -18,6 +18,7 @@ A layer that the allocation left dense stays dense.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -31,6 +32,7 @@ from autoprune.stages.train import HookSpec
 
 LEAST_UPDATES = 20
 MIN_STEPS = 2 * LEAST_UPDATES
+
 
 RANDOM_MASK = Parts(score="random")
 
@@ -62,6 +64,11 @@ class RegrowParams:
     end: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75
     interval: Annotated[int, Field(ge=2)] = 100
     decay: Literal["cosine", "constant", "linear", "cubic"] = "cosine"
+
+
+def min_steps(params: RegrowParams) -> int:
+    """Return the steps that leave room for updates, however early the topology is frozen."""
+    return max(MIN_STEPS, math.ceil(0.75 * MIN_STEPS / params.end))
 
 
 def regrow_train(request: PlanRequest, growth: str, **settings: float) -> tuple[Stage, ...]:

@@ -18,7 +18,7 @@ Winners", ICML 2020, arXiv 1911.11134.
 from __future__ import annotations
 
 from autoprune.methods.base import Method, PlanRequest
-from autoprune.methods.regrowth import MIN_STEPS, Allocated, RegrowParams, regrow_train
+from autoprune.methods.regrowth import Allocated, RegrowParams, min_steps, regrow_train
 from autoprune.stages.base import Stage
 
 
@@ -34,7 +34,7 @@ RIGL = Method(
     reference="Evci et al., ICML 2020, arXiv 1911.11134",
     params=RegrowParams,
     plan=plan,
-    min_steps=lambda params: MIN_STEPS,
+    min_steps=min_steps,
     regrows=True,
     space={"allocation": Allocated, "drop_fraction": {"low": 0.1, "high": 0.5}},
 )

@@ -91,9 +91,9 @@ class SclParams:
 
     ste: STE = "identity"
     norm: Norm = "rms"
-    penalty: Annotated[float, Field(ge=0.0)] = 0.1
-    penalty_lr: Annotated[float, Field(ge=0.0)] = 3.0
-    mask_lr: Annotated[float, Field(ge=0.0)] = 10.0
+    penalty: Annotated[float, Field(ge=0.0, le=1e6)] = 0.1
+    penalty_lr: Annotated[float, Field(ge=0.0, le=1e6)] = 3.0
+    mask_lr: Annotated[float, Field(ge=0.0, le=1e6)] = 10.0
     start: Annotated[float, Field(gt=0.0)] = 0.5
     bound: Annotated[float, Field(gt=0.0)] = 1.0
     freeze: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.75
@@ -117,6 +117,8 @@ def normalised(gradient: Tensor, norm: Norm) -> Tensor:
 
     A feature without any gradient stays at zero: the penalty alone prunes it.
     """
+    import torch
+
     rows = gradient.flatten(1)
     if norm == "rms":
         scale = rows.square().mean(1, keepdim=True).sqrt()
@@ -124,6 +126,8 @@ def normalised(gradient: Tensor, norm: Norm) -> Tensor:
         scale = rows.square().sum(1, keepdim=True).sqrt()
     elif norm == "std":
         scale = rows.std(1, correction=0, keepdim=True)
+        # A row of equal entries has no deviation to speak of, only rounding.
+        scale = torch.where(scale > 1e-6 * rows.abs().amax(1, keepdim=True), scale, torch.inf)
     elif norm == "max":
         scale = rows.abs().amax(1, keepdim=True)
     else:

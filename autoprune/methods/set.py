@@ -23,7 +23,7 @@ Communications 9:2383, 2018, arXiv 1707.04780. U. Evci, T. Gale, J. Menick, P. S
 from __future__ import annotations
 
 from autoprune.methods.base import Method, PlanRequest
-from autoprune.methods.regrowth import MIN_STEPS, Allocated, RegrowParams, regrow_train
+from autoprune.methods.regrowth import Allocated, RegrowParams, min_steps, regrow_train
 from autoprune.stages.base import Stage
 
 
@@ -39,7 +39,7 @@ SET = Method(
     reference="Mocanu et al., Nature Communications 9:2383 (2018), arXiv 1707.04780",
     params=RegrowParams,
     plan=plan,
-    min_steps=lambda params: MIN_STEPS,
+    min_steps=min_steps,
     regrows=True,
     space={"allocation": Allocated, "drop_fraction": {"low": 0.1, "high": 0.5}},
 )

@@ -30,7 +30,7 @@ from pydantic.dataclasses import dataclass
 
 from autoprune.core.config import STRICT
 from autoprune.methods.base import Method, PlanRequest
-from autoprune.methods.regrowth import MIN_STEPS, Allocated, RegrowParams, regrow_train
+from autoprune.methods.regrowth import Allocated, RegrowParams, min_steps, regrow_train
 from autoprune.stages.base import Stage
 
 
@@ -62,7 +62,7 @@ SNFS = Method(
     reference="Dettmers & Zettlemoyer, arXiv 1907.04840",
     params=SnfsParams,
     plan=plan,
-    min_steps=lambda params: MIN_STEPS,
+    min_steps=min_steps,
     regrows=True,
     space={"allocation": Allocated, "drop_fraction": {"low": 0.1, "high": 0.5}},
 )

@@ -169,7 +169,10 @@ def check(config: TrialConfig, params: SupTicketsParams) -> None:
 
 def min_steps(params: SupTicketsParams) -> int:
     """Let the base method have its updates, and every cycle a few steps."""
-    return max(MIN_STEPS, math.ceil(STEPS_A_CYCLE * params.cycles / params.share))
+    if not params.cycles:
+        return MIN_STEPS
+    base = math.ceil(MIN_STEPS / (1.0 - params.share))
+    return max(base, math.ceil(STEPS_A_CYCLE * params.cycles / params.share))
 
 
 SUP_TICKETS = Method(

@@ -90,3 +90,30 @@ def rank(primary: Scores, secondary: Scores) -> Scores:
     ranks[order] = torch.arange(count, 0, -1, dtype=torch.float64, device=first.device)
     parts = torch.split(ranks, [score.numel() for score in primary.values()])
     return {n: p.view_as(primary[n]) for n, p in zip(primary, parts, strict=True)}
+
+
+def turns(values: Tensor, chosen: Tensor) -> Tensor:
+    """Rank some entries of a layer by the share of their row that they hold.
+
+    Where a rule gives one entry of every row the same score, the rows of a wide layer would all
+    come before those of the next. Ranked by quantile within their layer, layers take turns.
+
+    Parameters
+    ----------
+    values : Tensor ``(out, in)``
+        Sizes; the sign does not matter.
+    chosen : Tensor ``(out, in)``
+        Bool, the entries to rank.
+
+    Returns
+    -------
+    Tensor
+        One number in (0, 1] for each chosen entry, in their order; 1 for the largest share.
+    """
+    sizes = values.abs().double()
+    shares = (sizes / sizes.sum(1, keepdim=True).clamp_min(1e-300))[chosen]
+    places = torch.empty_like(shares)
+    order = torch.sort(shares, stable=True).indices
+    numbers = torch.arange(1, len(shares) + 1, dtype=shares.dtype, device=shares.device)
+    places[order] = numbers / max(1, len(shares))
+    return places

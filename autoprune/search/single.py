@@ -12,6 +12,7 @@ from autoprune.core.errors import AutoPruneError, ConfigError, TaskError
 from autoprune.core.records import Job, JobResult
 from autoprune.data.taskfile import identify
 from autoprune.methods.base import METHODS, complete
+from autoprune.pruning.allocations.spec import check_layers
 from autoprune.space.files import list_spaces
 from autoprune.space.grammar import load_space
 from autoprune.stages.store_files import check_usable
@@ -93,7 +94,8 @@ class SingleRun:
     config : TrialConfig
         Completed.
     top : int
-        The top rung, which is the default length.
+        Retraining epochs, or more where the method needs more steps. A from-scratch trial trains
+        for the dense run's epochs on top.
     """
 
     def __init__(
@@ -116,16 +118,22 @@ class SingleRun:
             device=self.device,
             threads=usable_threads(),
         )
+        self.top = max(self.top, self._least(context))
+        context.settings = replace(context.settings, top_epochs=self.top)
         return context
+
+    def _least(self, context: WorkerContext) -> int:
+        """Return the epochs that give the method its least number of steps."""
+        method = METHODS.get(self.config.method)
+        train = self.config.recipe.optimizer_config(self.config.train)
+        per_epoch = context.task.info.steps_per_epoch(train.batch_size)
+        least = method.min_steps(parse(method.params, self.config.params, self.config.method))
+        return -(-least // per_epoch)
 
     @property
     def epochs(self) -> int:
-        """The top rung, or more where the method needs more steps."""
-        method = METHODS.get(self.config.method)
-        train = self.config.recipe.optimizer_config(self.config.train)
-        per_epoch = self.context.task.info.steps_per_epoch(train.batch_size)
-        least = method.min_steps(parse(method.params, self.config.params, self.config.method))
-        return max(self.top, -(-least // per_epoch))
+        """Retraining epochs, see `top`."""
+        return max(self.top, self._least(self.context))
 
     def job(self, epochs: int | None = None, *, test: bool = True) -> Job:
         """Return the trial as a job."""
@@ -147,12 +155,19 @@ class SingleRun:
         check_fit(job.config, info)
         check_steps(job, info, "--epochs")
         make_plan(job, self.top, pretrained=info.pretrained)
-        if METHODS.get(self.config.method).kind == "units" and not self.context.groups:
+        if METHODS.get(self.config.method).kind == "units":
+            self._check_units()
+
+    def _check_units(self) -> None:
+        groups = len(self.context.groups)
+        if not groups:
             raise TaskError(
                 "the model",
                 f"must have channels or neurons that can be removed for {self.config.method!r}",
                 remedy="use a method that removes single weights",
             )
+        allocation = str(self.config.params.get("allocation", ""))
+        check_layers(allocation, groups, f"trial.{self.config.method}.allocation")
 
     def run(self, epochs: int | None = None) -> JobResult:
         """Run the trial, and its dense reference where the trial itself has none.
@@ -206,4 +221,9 @@ class SingleRun:
             "epochs_reused": result.epochs_reused,
             "mask_sha256": result.mask_sha256,
             "wall_s": result.wall_s,
+            "log": {
+                name.removeprefix("log/"): value
+                for name, value in result.metrics.items()
+                if name.startswith("log/")
+            },
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -333,7 +334,7 @@ def _try_every_value(space: Space, at: str) -> None:
 
 
 def _try(space: Space, flat: dict[str, Value], at: str) -> None:
-    """Build one trial, with the least target it can be asked for."""
+    """Build one trial, with the least target it can be asked for, or else the greatest."""
     low, high = space.reaches(flat)
     if low > space.targets.high or high < space.targets.low:
         raise ConfigError(
@@ -341,7 +342,11 @@ def _try(space: Space, flat: dict[str, Value], at: str) -> None:
             f"reaches {low:g} to {high:g}, which is none of the targets",
             remedy="widen targets, or leave the method out",
         )
+    least, most = max(low, space.targets.low), min(high, space.targets.high)
     try:
-        space.config(flat, max(low, space.targets.low))
+        space.config(flat, least)
     except BadInput as error:
+        with suppress(BadInput):  # what is refused at one end may be what the other end is for
+            space.config(flat, most)
+            return
         raise ConfigError(at + error.place, error.rule, error.value, error.remedy) from None

@@ -142,7 +142,7 @@ def expand(section: Mapping[str, Any], methods: Mapping[str, Any], at: str) -> d
             f"must not stand beside {MEMBER}, a grid of which it is",
             remedy=f"list the peaks below {MEMBER}, or leave it out",
         )
-    spec = section.get(NAME) or {}
+    spec = {} if section.get(NAME) is None else section[NAME]
     if not isinstance(spec, Mapping):
         raise ConfigError(f"{at}lr.{NAME}", "must hold a mapping of keys to values", spec)
     grid = {f.name: spec[f.name] for f in fields(OracleGrid) if f.name in spec}

@@ -16,7 +16,7 @@ from autoprune.training.events import Hook, LoopState
 from autoprune.training.hooks.masks import HardMasks
 from autoprune.training.hooks.record import RecordCost, RecordLR
 from autoprune.training.loop import fit
-from autoprune.training.recipes.build import build_hooks
+from autoprune.training.recipes.build import averaging_hooks, build_hooks
 from autoprune.training.recipes.optimizer import build_optimizer
 from autoprune.training.registry import LR_SCHEDULES
 
@@ -51,7 +51,9 @@ def run_training(stage: Train, inputs: Sequence[TrialState], context: RunContext
     finite = finite and all(bool(value.isfinite().all()) for value in weights.values())
     spent = float(start.log.get("train_macs", 0.0)) + cost.macs
     status = "ok" if finite else "diverged"
-    log = {**start.log, **loop.log, "train_macs": spent, "status": status}
+    # What a pruning took is for the training right after it, not for one that follows that.
+    before = {k: v for k, v in start.log.items() if k not in ("norm_lost", "share_lost")}
+    log = {**before, **loop.log, "train_macs": spent, "status": status}
     return replace(
         start,
         weights=weights,
@@ -90,4 +92,4 @@ def _hooks(stage: Train, context: RunContext) -> list[Hook]:
     hooks += stage.hook_objects()
     if stage.mask_mode == "hard":
         hooks.append(HardMasks())
-    return hooks
+    return [*hooks, *averaging_hooks(stage.recipe)]

@@ -35,14 +35,15 @@ def depth_blocks(layers: Sequence[LayerInfo]) -> list[list[LayerInfo]]:
     [1, 1, 2, 1]
     """
     blocks: list[list[LayerInfo]] = []
-    before = ""
+    block = ""  # the module that holds the layer which began the last block
     for layer in layers:
         holder = layer.name.rpartition(".")[0].rpartition(".")[0]
-        if before and holder.startswith(f"{before}."):
+        inside = holder.removeprefix(f"{block}.") if block else holder
+        if inside != holder and not inside[0].isdigit():  # a number is an item of a sequence
             blocks[-1].append(layer)
         else:
             blocks.append([layer])
-        before = holder
+            block = holder
     return blocks
 
 

@@ -71,16 +71,18 @@ class TrialState:
             for prefix, group in (("w", self.weights), ("m", self.masks), ("t", self.tensors))
             for name, value in group.items()
         }
-        return tensors, json.dumps({"structure": plain(self.structure), "log": self.log})
+        # A safetensors file sorts its tensors; what splits ties by layer must not see that.
+        content = {"structure": plain(self.structure), "log": self.log, "order": list(tensors)}
+        return tensors, json.dumps(content)
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, Tensor], text: str) -> TrialState:
         """Read what `to_tensors` wrote."""
         groups: dict[str, dict[str, Tensor]] = {"w": {}, "m": {}, "t": {}}
-        for name, value in tensors.items():
-            prefix, _, rest = name.partition("/")
-            groups[prefix][rest] = value
         content = json.loads(text)
+        for name in content["order"]:
+            prefix, _, rest = name.partition("/")
+            groups[prefix][rest] = tensors[name]
         structure = Structure(
             units={k: tuple(v) for k, v in content["structure"]["units"].items()},
             ranks=dict(content["structure"]["ranks"]),

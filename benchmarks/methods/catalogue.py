@@ -48,10 +48,10 @@ LENET = Setting(
 CONV = Setting(
     "conv4",
     TaskConfig(data="fashion_mnist", model="conv4", width=0.25, train_size=10_000),
-    dense=8,
-    top=6,
+    dense=6,
+    top=4,
     sparsities=(0.95,),
-    peaks=(0.03, 0.1),
+    peaks=(0.1,),
 )
 SETTINGS = {setting.name: setting for setting in (LENET, CONV)}
 

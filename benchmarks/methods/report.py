@@ -83,8 +83,9 @@ def _head(settings: list[Setting]) -> str:
         "what starts from the dense net retrains, what starts from scratch trains for both "
         "parts together, what prunes in rounds divides the retraining among them.",
         "",
-        "Each method has its default parameters and a linear schedule, whose peak was chosen on "
-        "validation with one seed at 95 %, and is the only thing that was tuned. The test split "
+        "Each method has its default parameters and a linear schedule. Its peak, where several "
+        "were tried, was chosen on validation with one seed at 95 %, and is the only thing that "
+        "was tuned. The test split "
         "was read by the reported trials only. This is one small task in two forms: it shows "
         "that each method works and what it costs, not which is best on yours.",
         "",

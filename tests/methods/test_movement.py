@@ -151,9 +151,12 @@ def test_the_soft_form_meets_the_target(digits_context: WorkerContext) -> None:
 
 def test_ties_go_by_magnitude() -> None:
     zero = torch.zeros(3)
-    assert _ranked(zero, torch.tensor([-3.0, 1.0, 2.0])).argsort().tolist() == [1, 2, 0]
+    weight = torch.tensor([-3.0, 1.0, 2.0])
+    assert _ranked(zero, weight, 0.0).argsort().tolist() == [1, 2, 0]
     scores = torch.tensor([0.5, 0.5, 0.6])
-    assert _ranked(scores, torch.tensor([2.0, 1.0, 0.0])).argsort().tolist() == [1, 0, 2]
+    assert _ranked(scores, torch.tensor([2.0, 1.0, 0.0]), 0.6).argsort().tolist() == [1, 0, 2]
+    # A layer without any score, beside one with some, does not rank above it by its magnitudes.
+    assert _ranked(zero, weight, 0.6).max() < 1e-9
 
 
 def test_a_ramp_that_ends_before_it_begins_is_refused() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from autoprune.core.errors import ConfigError
 from autoprune.pruning.allocations.ranking import alive_counts, floors_of_one
 from autoprune.pruning.allocations.rounding import fill
 from autoprune.pruning.keep import UnitScores
@@ -28,8 +27,7 @@ def allocate(units: UnitScores, kept: int) -> dict[str, int]:
     Raises
     ------
     ConfigError
-        If `kept` exceeds the units alive, or is no more than half of the last layer's: at half
-        the rate that layer cannot go lower in one round.
+        If `kept` exceeds the units alive.
 
     Notes
     -----
@@ -38,6 +36,8 @@ def allocate(units: UnitScores, kept: int) -> dict[str, int]:
     Over several rounds the last layer therefore ends denser than the others; in one round it
     differs little from uniform.
     # Deviation: the paper fixes ``p`` and takes the total that follows; here the total is given.
+    # Deviation: where half the rate would leave the last layer more than `kept` allows in all, it
+    loses the same share as the others.
 
     References
     ----------
@@ -49,15 +49,8 @@ def allocate(units: UnitScores, kept: int) -> dict[str, int]:
     rates = dict.fromkeys(alive, Fraction(1))
     if 0 <= kept < total != alive[last]:
         share = Fraction(2 * (total - kept), 2 * total - alive[last])
-        if share >= 1:
-            raise ConfigError(
-                "allocation.layerwise",
-                f"must keep more than {alive[last] // 2} units: the last layer has {alive[last]} "
-                "and is pruned at half the rate",
-                kept,
-                "prune in more rounds, lower the sparsity or choose another allocation",
-            )
-        rates = dict.fromkeys(alive, 1 - share) | {last: 1 - share / 2}
+        if share < 1:
+            rates = dict.fromkeys(alive, 1 - share) | {last: 1 - share / 2}
     # A layer without units left has a cap of 0; its weight only has to be positive.
     weights = [max(count, 1) * rates[name] for name, count in alive.items()]
     floors = floors_of_one(alive, kept)

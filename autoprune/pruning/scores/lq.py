@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from autoprune.pruning.compressibility import descending, effective_count, tails
+from autoprune.pruning.selection import turns
 from autoprune.pruning.view import ModelView, Scores, Signal
 
 Rule = Literal["effective_count", "tail_tolerance", "output_weighted"]
@@ -33,7 +34,10 @@ class Lq:
     One ``kappa``, or one ``eta``, holds for all neurons. Every rule is monotone in it, so the
     value at which a weight goes is a score, and a top-k over the net bisects it to the target:
     ``N / (N + i)`` for the weight with ``i`` larger ones in its neuron, or the norm of the weight
-    and all smaller ones relative to the neuron's. A neuron's largest weight scores 1.
+    and all smaller ones relative to the neuron's.
+
+    # Tie-break: every neuron's largest weight would score 1. They are ranked within their layer by
+    the share of their neuron that they hold, above 1, and layers take turns.
 
     The idea is the paper's; the rules are a reconstruction (card lq_compressibility, c3).
 
@@ -45,8 +49,8 @@ class Lq:
     Examples
     --------
     >>> view = ModelView({"w": torch.tensor([[2.0, -5.0, 3.0]])}, {"w": torch.ones(1, 3) > 0})
-    >>> Lq(norm=1)(view)["w"].tolist()  # 2 / 10, 10 / 10, (3 + 2) / 10
-    [[0.2, 1.0, 0.5]]
+    >>> Lq(norm=1)(view)["w"].tolist()  # 2 / 10, the largest of the only neuron, (3 + 2) / 10
+    [[0.2, 2.0, 0.5]]
     """
 
     reference: ClassVar[str] = "Yang et al., arXiv 2206.05604 (a reconstruction)"
@@ -71,7 +75,7 @@ class Lq:
         return len(self.needs)
 
     def __call__(self, view: ModelView) -> Scores:
-        """Return scores in [0, 1], float64; 0 for weights that are gone."""
+        """Return scores in [0, 2], float64; 0 for weights that are gone."""
         scores = {}
         for name, weight in view.weights.items():
             values = weight.double()
@@ -90,4 +94,7 @@ class Lq:
         else:
             score = tails(ordered, self.norm)
         score = torch.where(alive.gather(1, order), score, 0.0)
-        return torch.empty_like(score).scatter_(1, order, score)
+        score = torch.empty_like(score).scatter_(1, order, score)
+        largest = torch.zeros_like(alive).scatter_(1, order[:, :1], True) & (score == 1.0)
+        score[largest] = 1.0 + turns(values * alive, largest)
+        return score

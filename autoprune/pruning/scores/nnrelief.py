@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from autoprune.pruning.readers import rows_of, units_with
+from autoprune.pruning.selection import turns
 from autoprune.pruning.view import ModelView, Scores, Signal
 
 
@@ -89,7 +90,8 @@ class NNRelief:
             # A kernel is as large as the largest of its weights: they are all alike.
             kernels = found[name].flatten(2).amax(2) if weight.dim() > 2 else found[name]
             score = relief(kernels, found.get(f"{name.removesuffix('weight')}bias"))
-            score = _order_strongest(score, kernels)
+            strongest = score == 1.0
+            score[strongest] = 1.0 + turns(kernels, strongest)
             if name in unread:
                 score[unread[name]] = -1.0
             spread = score.reshape(*score.shape, *(1,) * (weight.dim() - 2))
@@ -120,15 +122,3 @@ def _unread_rows(view: ModelView) -> dict[str, Tensor]:
     }
     read = units_with(view.groups, entries)
     return {name: ~alive for name, alive in rows_of(view.groups, read).items()}
-
-
-def _order_strongest(score: Tensor, contributions: Tensor) -> Tensor:
-    """Lift scores of exactly 1 into (1, 2]: the share they carry, ranked within their layer."""
-    top = score == 1.0
-    shares = (contributions / contributions.sum(1, keepdim=True))[top]
-    places = torch.empty_like(shares)
-    order = torch.sort(shares, stable=True).indices
-    places[order] = torch.arange(1, len(shares) + 1, dtype=shares.dtype) / max(1, len(shares))
-    lifted = score.clone()
-    lifted[top] = 1.0 + places
-    return lifted

@@ -17,6 +17,7 @@ from autoprune.pruning.compressibility import (
     retained,
     to_rows,
 )
+from autoprune.pruning.selection import turns
 from autoprune.pruning.view import ModelView, Scores, Signal
 
 
@@ -43,6 +44,9 @@ class PqIndex:
     x)``. What no gamma removes goes last: beyond ``beta d`` the score is ``1 + k / (d + 1)``,
     which bisects beta; where ``d = r`` it is ``2 + k / (d + 1)``.
 
+    # Tie-break: a scope's largest weight goes last of all, above 3; those of a layer's neurons are
+    ranked by the share of their neuron that they hold, so that layers take turns.
+
     References
     ----------
     .. [1] E. Diao, G. Wang, J. Zhang, Y. Yang, J. Ding, V. Tarokh, "Pruning Deep Neural Networks
@@ -52,7 +56,7 @@ class PqIndex:
     --------
     >>> view = ModelView({"w": torch.tensor([[4.0, 1.0, 1.0]])}, {"w": torch.ones(1, 3) > 0})
     >>> [round(x, 3) for x in PqIndex(p=1.0, q=2.0)(view)["w"][0].tolist()]  # N = 2, so r = 2
-    [1.75, 0.667, 0.5]
+    [4.0, 0.667, 0.5]
     """
 
     reference: ClassVar[str] = "Diao et al., ICLR 2023, arXiv 2302.05601"
@@ -115,4 +119,7 @@ class PqIndex:
         last = torch.where(room > 0, 1.0, 2.0) + rank / (sizes + 1.0)
         score = torch.where(beyond | (room <= 0), last, rank / (rank + room))
         score = torch.where(rank > 0, score, 0.0)
-        return torch.empty_like(score).scatter_(1, order, score)
+        score = torch.empty_like(score).scatter_(1, order, score)
+        largest = torch.zeros_like(alive).scatter_(1, order[:, :1], True) & alive
+        score[largest] = 3.0 + turns(values * alive, largest)
+        return score

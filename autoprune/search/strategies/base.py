@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -174,7 +174,8 @@ class View:
     def why_not(self, name: str) -> str:
         """Say why one of the space's methods is not usable; empty when it is.
 
-        One of its schedules suffices: the others may read a dense run that the task has not.
+        One of its schedules, and one value of each parameter, suffices: other schedules may read a
+        dense run that the task has not, other values be too large for the model.
         """
         flat = self.space.middle(name)
         span = self._span(flat)
@@ -184,14 +185,23 @@ class View:
                 "of kind weights"
             )
         reasons = []
-        for schedule in self.space.schedules[name]:
+        for flat in self._plain(name):
             try:
-                self._build(self.space.middle(name, schedule), span[0])
+                self._build(flat, span[0])
             except BadInput as error:
                 reasons.append(str(error))
             else:
                 return ""
         return reasons[0]
+
+    def _plain(self, name: str) -> Iterator[Flat]:
+        """Return a method's plainest proposal with each schedule, then with each other value."""
+        for schedule in self.space.schedules[name]:
+            yield self.space.middle(name, schedule)
+        flat = self.space.middle(name)
+        for dimension in self.space.dimensions:
+            if dimension.when == ("method", name):
+                yield from ({**flat, dimension.path: value} for value in dimension.grid())
 
     def _reaching(self, flat: Flat, target: float) -> float | None:
         span = self._span(flat)

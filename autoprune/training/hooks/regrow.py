@@ -44,7 +44,7 @@ def drop_smallest(weight: Tensor, mask: Tensor, count: int) -> Tensor:
     count : int
         At most the weights alive.
     """
-    magnitude = torch.where(mask, weight.detach().abs(), -torch.inf)
+    magnitude = torch.where(mask, weight.detach().abs().nan_to_num(), -torch.inf)
     return top_k_mask(magnitude, int(mask.sum()) - count)
 
 
@@ -58,7 +58,8 @@ def grow_highest(kept: Tensor, wishes: Tensor, count: int) -> Tensor:
     wishes : Tensor
         Same shape, higher = grow.
     """
-    return kept | top_k_mask(torch.where(kept, -torch.inf, wishes), count)
+    # A run that diverges wishes for nothing; its counts hold all the same.
+    return kept | top_k_mask(torch.where(kept, -torch.inf, wishes.nan_to_num()), count)
 
 
 class Growth(Protocol):
@@ -255,7 +256,7 @@ class Regrow:
         The first update comes after an interval, when the weights have learnt something.
         """
         end = max(1, round(self.end * num_steps))
-        interval = max(2, min(self.interval, end // self.least_updates))
+        interval = max(2, min(self.interval, end // (self.least_updates + 1)))
         if not 0 < step < end or step % interval:
             return None
         return self.drop_fraction * DECAYS[self.decay](step / end)

@@ -40,6 +40,12 @@ def build_hooks(recipe: RecipeConfig, *, seed: int) -> list[Hook]:
         hooks.append(Mixup(recipe.mixup, seed))
     if recipe.distill:
         hooks.append(Distill(recipe.distill, recipe.distill_temperature))
-    if recipe.ema:
-        hooks.append(EMA(recipe.ema))
     return hooks
+
+
+def averaging_hooks(recipe: RecipeConfig) -> list[Hook]:
+    """Return the hooks that come last: they average the weights that the masks have left.
+
+    Before the masks, an average would take in what a step gave to weights that are not there.
+    """
+    return [EMA(recipe.ema)] if recipe.ema else []

@@ -215,6 +215,8 @@ def find_scales(
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
             value, bounded = objective(adam.scales, join(first, second), join(first, third))
             (slope,) = torch.autograd.grad(value, adam.scales)
+        if not bool(slope.isfinite().all()):
+            break  # the net overflows as it is: the scales so far are the last that mean anything
         adam.step(slope, bounded)
         bound_steps += bounded
     values = dict(zip(objective.names, adam.scales.tolist(), strict=True))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autoprune.core.errors import ConfigError
 from autoprune.pruning.allocations import layerwise
 from autoprune.pruning.keep import LayerUnits
 
@@ -54,10 +53,10 @@ def test_by_hand():
     assert layerwise.allocate(small(10, 10, 4), 13) == {"0": 5, "1": 5, "2": 3}
 
 
-def test_what_half_the_rate_cannot_reach_is_refused():
-    # The last of 4 cannot fall below 2 in one round, and the others have to keep something.
-    with pytest.raises(ConfigError, match="must keep more than 2 units: the last layer has 4"):
-        layerwise.allocate(small(10, 10, 4), 2)
+def test_what_half_the_rate_cannot_reach_is_met_at_the_full_rate():
+    # At half the rate the last of 4 would keep 2 or more and leave nothing to the others: all
+    # three keep 2 / 24 of what they have, .83, .83 and .33.
+    assert layerwise.allocate(small(10, 10, 4), 2) == {"0": 1, "1": 1, "2": 0}
     assert layerwise.allocate(small(10, 10, 4), 3) == {"0": 1, "1": 1, "2": 1}
 
 

@@ -48,24 +48,24 @@ def test_the_docstrings_hold():
 
 def test_effective_counts_by_hand():
     # q = .5: N(4, 1, 1) = 16 / 6 = 8 / 3, and N(1, 1) = 2. The weight with i larger ones scores
-    # N / (N + i): 1, 8/11, 8/14 and 1, 2/3.
+    # N / (N + i): 1, 8/11, 8/14 and 1, 2/3; the 1 of a layer's only neuron is lifted to 1 + 1/1.
     view = view_of({"a": torch.tensor([[1.0, -4.0, 1.0]]), "b": torch.tensor([[1.0, 1.0]])})
     scores = Lq("effective_count")(view)
-    assert scores["a"][0].tolist() == pytest.approx([8 / 11, 1, 8 / 14])
-    assert scores["b"][0].tolist() == pytest.approx([1, 2 / 3])
+    assert scores["a"][0].tolist() == pytest.approx([8 / 11, 2, 8 / 14])
+    assert scores["b"][0].tolist() == pytest.approx([2, 2 / 3])
 
 
 def test_tails_by_hand():
     view = view_of({"a": torch.tensor([[3.0, -12.0, 4.0]])})
-    assert Lq(norm=2)(view)["a"][0].tolist() == pytest.approx([3 / 13, 1, 5 / 13])
-    assert Lq(norm=1)(view)["a"][0].tolist() == pytest.approx([3 / 19, 1, 7 / 19])
+    assert Lq(norm=2)(view)["a"][0].tolist() == pytest.approx([3 / 13, 2, 5 / 13])
+    assert Lq(norm=1)(view)["a"][0].tolist() == pytest.approx([3 / 19, 2, 7 / 19])
 
 
 def test_inputs_weight_the_tails():
     # Times (4, 1/3, 1) the weights 3, -12, 4 are 12, 4 and 4; of equal ones the first is larger.
     view = view_of({"a": torch.tensor([[3.0, -12.0, 4.0]])}, {"a": torch.tensor([[4, 1 / 3, 1.0]])})
     scores = Lq("output_weighted", norm=1)(view)["a"][0]
-    assert scores.tolist() == pytest.approx([1, 8 / 20, 4 / 20])
+    assert scores.tolist() == pytest.approx([2, 8 / 20, 4 / 20])
     assert Lq("output_weighted").passes == 1
     assert not Lq("output_weighted").cheap
     assert Lq().needs == frozenset()
@@ -113,6 +113,13 @@ def test_the_budget_is_met_and_masks_are_nested(rule):
         before = masks
 
 
+@pytest.mark.parametrize("rule", ["effective_count", "tail_tolerance"])
+def test_the_last_weights_are_not_all_one_layers(rule):
+    # 28 neurons, 20 of them in the second layer: of the 7 best, 2 and 5, a quarter of each.
+    masks = keep(Lq(rule), view_of(net()), 7)
+    assert [int(mask.sum()) for mask in masks.values()] == [2, 5]
+
+
 def test_compressible_neurons_lose_more():
     # Two neurons of the same norm: equal weights, and halving ones. Effective counts 10 and, q =
     # .5, (sum of sqrt(.5)^i)^2 / (sum of .5^i) = 10.96 / 2 = 5.48: 11 of 15.48 are 7.1 and 3.9.
@@ -142,5 +149,5 @@ def test_a_neuron_of_zeros_goes_first():
 def test_what_is_gone_does_not_count():
     weights = {"w": torch.tensor([[3.0, 4.0, 5.0]])}
     view = ModelView(weights, {"w": torch.tensor([[True, True, False]])})
-    # 4 and 3: 1 and 3 / 5.
-    assert Lq(norm=2)(view)["w"][0].tolist() == pytest.approx([0.6, 1.0, 0.0])
+    # 4 and 3: 3 / 5, and the largest of the only neuron, lifted to 2.
+    assert Lq(norm=2)(view)["w"][0].tolist() == pytest.approx([0.6, 2.0, 0.0])

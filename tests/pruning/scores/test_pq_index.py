@@ -47,11 +47,12 @@ def test_the_docstrings_hold():
 def test_scores_by_hand():
     # (1, 2): N(4, 1, 1) = 36 / 18 = 2, so d - r = 1. Ranks from the smallest: of the equal ones
     # the later index is the smaller. x = 1 and 2: 1 / 2, 2 / 3. floor(.9 * 3) = 2 may go at once,
-    # so the third is beyond beta: 1 + 3 / 4. A constant row never goes: 2 + k / 3.
+    # so the third is beyond beta. A constant row never goes: 2 + k / 3. A scope's largest weight
+    # goes last of all: 3 + 1/1 in a layer's only neuron.
     view = view_of({"w": torch.tensor([[4.0, 1.0, 1.0]]), "c": torch.tensor([[5.0, 5.0]])})
     scores = PqIndex(p=1.0, q=2.0)(view)
-    assert scores["w"][0].tolist() == pytest.approx([1.75, 2 / 3, 0.5])
-    assert scores["c"][0].tolist() == pytest.approx([2 + 2 / 3, 2 + 1 / 3])
+    assert scores["w"][0].tolist() == pytest.approx([4, 2 / 3, 0.5])
+    assert scores["c"][0].tolist() == pytest.approx([4, 2 + 1 / 3])
 
 
 @pytest.mark.parametrize("scope", SCOPES)

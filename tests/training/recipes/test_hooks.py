@@ -14,7 +14,8 @@ from autoprune.core.config import RecipeConfig
 from autoprune.core.errors import ConfigError
 from autoprune.core.seeds import torch_stream
 from autoprune.training.events import Event, LoopState
-from autoprune.training.recipes.build import build_hooks
+from autoprune.training.hooks.masks import HardMasks
+from autoprune.training.recipes.build import averaging_hooks, build_hooks
 from autoprune.training.recipes.cutout import Cutout, cut_out
 from autoprune.training.recipes.distill import Distill, distillation_loss
 from autoprune.training.recipes.ema import EMA, decay_at
@@ -233,11 +234,34 @@ def test_a_plain_recipe_has_no_hooks():
 
 def test_every_switch_brings_its_hook_with_its_settings():
     recipe = RecipeConfig(cutout=3, mixup=0.2, distill=0.5, distill_temperature=2.0, ema=0.9)
-    cutout, mixup, distill, ema = build_hooks(recipe, seed=5)
+    cutout, mixup, distill = build_hooks(recipe, seed=5)
+    (ema,) = averaging_hooks(recipe)
     assert (cutout.size, cutout.seed) == (3, 5)
     assert (mixup.alpha, mixup.seed) == (0.2, 5)
     assert (distill.weight, distill.temperature) == (0.5, 2.0)
     assert ema.decay == 0.9
+
+
+def test_an_average_takes_in_what_the_masks_have_left():
+    # Weight 0 is masked until the last of 20 steps, each of which would move it by -1. Behind the
+    # masks the average sees 19 zeros and then -1: decay_at(20) = 21 / 30 of 0, 9 / 30 of -1.
+    loop = make_loop(num_steps=20)
+    weight = loop.parameters["weight"]
+    weight.data.zero_()
+    mask = loop.masks["weight"] = torch.ones_like(weight, dtype=torch.bool)
+    mask[0, 0] = False
+    hooks = [HardMasks(), *averaging_hooks(RecipeConfig(ema=0.99))]
+    for hook in hooks:
+        hook.on(Event.FIT_START, loop)
+    for step in range(1, 21):
+        if step == 20:
+            mask.fill_(True)
+            loop.masks_changed()
+        weight.data -= 1.0
+        loop.step = step
+        for hook in hooks:
+            hook.on(Event.AFTER_STEP, loop)
+    assert loop.extra["ema/weight"][0, 0].item() == pytest.approx(-0.3)
 
 
 def test_distillation_and_mixup_compose():
