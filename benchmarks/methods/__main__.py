@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from benchmarks.methods import catalogue, report
-from benchmarks.methods.catalogue import Entry, Setting
+from benchmarks.methods.catalogue import Setting
 from benchmarks.methods.pool import Results, run_all
 
 
@@ -39,23 +39,19 @@ def train(
 ) -> bool:
     """Train one setting: dense runs, then what chooses the peaks, then what is reported."""
 
-    def chosen(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-        return tuple(e for e in entries if not only or e.label in only or e.like in only)
+    entries = tuple(
+        e for e in catalogue.entries(setting) if not only or e.label in only or e.like in only
+    )
 
     def go(jobs: list[tuple[str, catalogue.Job]]) -> bool:
         return run_all(jobs, results, home, setting.top, deadline)
 
-    methods = chosen(catalogue.methods())
     dense = [("dense", catalogue.dense_job(setting, seed)) for seed in catalogue.SEEDS]
-    looks = [(f"choose {e.label}", job) for e, job in catalogue.choices(setting, methods)]
+    looks = [(f"choose {e.label}", job) for e, job in catalogue.choices(setting, entries)]
     if not (go(dense) and go(looks)):
         return False
-    peaks = report.chosen_peaks(setting, results, methods)
-    finals = [(e.label, job) for e, job in catalogue.finals(setting, methods, peaks)]
-    if setting.name == "lenet300":
-        extra = catalogue.finals(setting, chosen(catalogue.variants()), peaks)
-        finals += [(e.label, job) for e, job in extra]
-    return go(finals)
+    peaks = report.chosen_peaks(setting, results, entries)
+    return go([(e.label, job) for e, job in catalogue.finals(setting, entries, peaks)])
 
 
 if __name__ == "__main__":

@@ -65,8 +65,8 @@ class Entry:
     label : str
         Unique name.
     like : str
-        Label whose chosen peak it takes; its own by default, so that a variant and what it is a
-        variant of differ in one thing.
+        Label whose chosen peak it takes, so that a variant and what it is a variant of differ in
+        one thing; by default its own is chosen.
     sparsities : tuple of float
         Where it is measured; everywhere by default.
     """
@@ -100,12 +100,15 @@ def variants() -> tuple[Entry, ...]:
     ) -> Entry:
         return Entry(f"{method} {what}", method, params, recipe or RecipeConfig(), method, at)
 
+    def chosen(method: str, what: str, **params: Any) -> Entry:
+        return Entry(f"{method} {what}", method, params, sparsities=(0.98,))
+
     return (
         of("magnitude", "uniform", allocation="uniform"),
         of("magnitude", "erk", allocation="erk"),
         of("magnitude", "lamp", allocation="lamp"),
-        of("rigl", "uniform", allocation="uniform"),
-        of("static", "uniform", allocation="uniform"),
+        chosen("rigl", "uniform", allocation="uniform"),
+        chosen("static", "uniform", allocation="uniform"),
         of("lottery_ticket", "reinit", at=(0.95, 0.98), control="reinit"),
         of("lottery_ticket", "shuffle", control="shuffle"),
         of("ap", "lite, share 0", share=0.0),
@@ -120,6 +123,11 @@ def variants() -> tuple[Entry, ...]:
         of("snip", "tost", TOST, at=(0.95, 0.98)),
         of("static", "tost", TOST),
     )
+
+
+def entries(setting: Setting) -> tuple[Entry, ...]:
+    """Return all that is measured on a task: methods, and on the larger table variants, too."""
+    return (*methods(), *(variants() if setting.name == "lenet300" else ()))
 
 
 def dense_job(setting: Setting, seed: int) -> Job:
@@ -151,8 +159,8 @@ def _train(setting: Setting) -> TrainConfig:
 
 
 def choices(setting: Setting, entries: tuple[Entry, ...]) -> Iterator[tuple[Entry, Job]]:
-    """Return the jobs that choose each method's peak."""
-    for entry in entries:
+    """Return the jobs that choose each entry's peak, if it does not take another's."""
+    for entry in (e for e in entries if not e.like):
         for peak in setting.peaks:
             yield entry, job(setting, entry, CHOICE, peak, SEEDS[0], test=False)
 
