@@ -48,8 +48,8 @@ LENET = Setting(
 CONV = Setting(
     "conv4",
     TaskConfig(data="fashion_mnist", model="conv4", width=0.25, train_size=10_000),
-    dense=6,
-    top=4,
+    dense=4,
+    top=3,
     sparsities=(0.95,),
     peaks=(0.1,),
 )
