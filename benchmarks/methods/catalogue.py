@@ -121,6 +121,7 @@ def variants() -> tuple[Entry, ...]:
         of("movement", "soft", form="soft"),
         of("snip", "label smoothing", RecipeConfig(label_smoothing=0.1)),
         of("snip", "tost", TOST, at=(0.95, 0.98)),
+        of("snip", "tost without rescaling", replace(TOST, tost_rescale=0)),
         of("static", "tost", TOST),
     )
 

@@ -99,6 +99,17 @@ def after_beats_before(table: Table) -> Finding:
     return Finding(seen, "; ".join(told))
 
 
+def scores_beat_densities(table: Table) -> Finding:
+    """Expect the best score at initialisation above a random mask with ERK's densities."""
+    told, means = [], []
+    for target in ALL:
+        best = max(("snip", "grasp", "synflow"), key=lambda n: table.mean(n, target))
+        gap = table.gap(best, "static", target)
+        means.append(gap.mean)
+        told.append(f"{gap} for {best} at {target:.0%}")
+    return Finding(sum(means) >= 0, "; ".join(told))
+
+
 def union_is_denser(table: Table) -> Finding:
     """Expect superposed tickets to hold more connections than one of them."""
     told, seen = [], True
@@ -202,11 +213,22 @@ EFFECTS = (
     Effect("connection_importance", "the first layer stays denser", first_layer_denser),
     Effect("lq_compressibility", "neuron scope prunes layers more alike", near_uniform),
     Effect("lq_compressibility", "neuron scope above global", above("pqi", "pqi global", HIGH)),
-    Effect("pruning_at_init", "SNIP above a random mask", above("snip", "static uniform", HIGH)),
-    Effect("pruning_at_init", "GraSP above a random mask", above("grasp", "static uniform", HIGH)),
     Effect(
-        "pruning_at_init", "SynFlow above a random mask", above("synflow", "static uniform", HIGH)
+        "pruning_at_init",
+        "SNIP above a random mask (uniform)",
+        above("snip", "static uniform", HIGH),
     ),
+    Effect(
+        "pruning_at_init",
+        "GraSP above a random mask (uniform)",
+        above("grasp", "static uniform", HIGH),
+    ),
+    Effect(
+        "pruning_at_init",
+        "SynFlow above a random mask (uniform)",
+        above("synflow", "static uniform", HIGH),
+    ),
+    Effect("pruning_at_init", "the best of them above a random mask by ERK", scores_beat_densities),
     Effect("pruning_at_init", "SynFlow empties no layer", no_layer_empties),
     Effect("pruning_at_init", "pruning after training above all of them", after_beats_before),
     Effect(
@@ -220,6 +242,11 @@ EFFECTS = (
     ),
     Effect(
         "tost", "SNIP's mask: that lead grows with sparsity", grows("snip tost", "snip", 0.95, 0.98)
+    ),
+    Effect(
+        "tost",
+        "SNIP's mask: ToST without rescaling above plain training",
+        above("snip tost without rescaling", "snip", HIGH),
     ),
     Effect("tost", "random mask: ToST above plain training", above("static tost", "static", HIGH)),
 )
