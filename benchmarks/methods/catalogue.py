@@ -25,6 +25,8 @@ class Setting:
         What tables call it.
     dense, top : int
         Epochs of the dense run, and of retraining; a from-scratch trial trains for their sum.
+    lr : float
+        The dense run's peak.
     sparsities, peaks : tuple of float
         What is measured, and among which peaks a method's is chosen.
     """
@@ -35,6 +37,7 @@ class Setting:
     top: int
     sparsities: tuple[float, ...]
     peaks: tuple[float, ...]
+    lr: float = 0.1
 
 
 LENET = Setting(
@@ -51,7 +54,8 @@ CONV = Setting(
     dense=4,
     top=3,
     sparsities=(0.95,),
-    peaks=(0.1,),
+    peaks=(0.03,),
+    lr=0.03,
 )
 SETTINGS = {setting.name: setting for setting in (LENET, CONV)}
 
@@ -155,7 +159,7 @@ def job(
 
 def _train(setting: Setting) -> TrainConfig:
     return TrainConfig(
-        epochs=setting.dense, lr=0.1, schedule="linear", weight_decay=5e-4, batch_size=128
+        epochs=setting.dense, lr=setting.lr, schedule="linear", weight_decay=5e-4, batch_size=128
     )
 
 

@@ -93,7 +93,8 @@ def _head(settings: list[Setting]) -> str:
         width = "" if s.task.width == 1.0 else f" at {s.task.width:g} of its width"
         lines.append(
             f"- **{s.name}**: {s.task.data}, {s.task.model}{width}, {size}; {s.dense} dense + "
-            f"{s.top} retraining epochs; peaks tried {', '.join(f'{p:g}' for p in s.peaks)}."
+            f"{s.top} retraining epochs; dense peak {s.lr:g}, peaks tried "
+            f"{', '.join(f'{p:g}' for p in s.peaks)}."
         )
     return "\n".join(lines)
 
