@@ -98,3 +98,9 @@ def test_retraining_follows_the_dense_run_where_it_says_nothing() -> None:
     own = RecipeConfig(batch_size=16, nesterov=False, weight_decay=0.0).optimizer_config(train)
     assert (own.batch_size, own.nesterov, own.weight_decay, own.momentum) == (16, False, 0.0, 0.8)
     assert {f.name for f in fields(own)} <= {f.name for f in fields(train)}
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_what_json_cannot_hold_is_refused(value: float) -> None:
+    with pytest.raises(ConfigError, match=r"train\.lr must be a finite number"):
+        parse(TrainConfig, {"lr": value}, "train")

@@ -58,7 +58,7 @@ def test_scratch_e_shares_the_mask_and_not_the_weights(digits_context: WorkerCon
 
 def test_scratch_e_prunes_single_weights_only() -> None:
     with pytest.raises(
-        ConfigError, match=r"scratch_e\.base must score.*magnitude, random, imp, sn"
+        ConfigError, match=r"scratch_e\.base must score.*magnitude, random, imp, lottery"
     ):
         job("scratch_e", base="dropnet")
 

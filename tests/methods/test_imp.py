@@ -125,7 +125,7 @@ def test_nothing_to_replay_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="must not be 'lrw' when the task brings pretrained"):
         make_plan(job("imp", lr="lrw"), 3, pretrained=True)
-    with pytest.raises(ConfigError, match=r"trial\.rewind must be 'none' or 'reinit'"):
+    with pytest.raises(ConfigError, match=r"trial\.imp\.rewind must be 'none' or 'reinit'"):
         make_plan(job("imp", rewind="init"), 3, pretrained=True)
 
 

@@ -61,8 +61,9 @@ def test_a_share_of_1_is_refused_with_the_reason(name: str) -> None:
         f"recipe.{name} must be less than 1: the last steps train the net that is exported; got 1.0"
     )
     assert getattr(parse(RecipeConfig, {name: 0.999}, "recipe"), name) == 0.999
-    for value in (-0.1, float("nan")):
-        with pytest.raises(ConfigError, match="greater than or equal to 0"):
+    rules = {-0.1: "greater than or equal to 0", float("nan"): "must be a finite number"}
+    for value, rule in rules.items():
+        with pytest.raises(ConfigError, match=rule):
             parse(RecipeConfig, {name: value}, "recipe")
 
 
