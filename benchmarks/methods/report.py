@@ -102,6 +102,9 @@ def _head(settings: list[Setting]) -> str:
 def _setting(setting: Setting, table: Table, rows: list[Row]) -> Iterator[str]:
     yield f"## {setting.name}"
     yield ""
+    if setting.note:
+        yield setting.note
+        yield ""
     dense = table.accuracies("dense", 0.0)
     yield f"Dense: {statistics.fmean(dense):.2f} ± {statistics.stdev(dense):.2f}."
     yield ""
