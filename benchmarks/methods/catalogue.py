@@ -59,10 +59,10 @@ CONV = Setting(
     sparsities=(0.95,),
     peaks=(0.03,),
     lr=0.03,
-    note="This net has no norms and these trials train for 7 epochs of 79 steps. A line at 10.00 is "
-    "chance: nets under a random mask of this density do not begin to learn in that time, so the "
-    "table does not compare the methods that start from one (static, set, snfs, rigl, sup_tickets; "
-    "random likewise), and what rewinds to early weights has two epochs a round.",
+    note="This net has no norms and these trials train for 7 epochs of 79 steps. A line at 10.00 "
+    "is chance: nets under a random mask of this density do not begin to learn in that time, so "
+    "the table does not compare the methods that start from one (static, set, snfs, rigl, "
+    "sup_tickets, random), and what rewinds to early weights has an epoch a round.",
 )
 SETTINGS = {setting.name: setting for setting in (LENET, CONV)}
 
