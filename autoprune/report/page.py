@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from autoprune.pruning.allocations.spec import split_spec
 from autoprune.report.conventions import convention_rows, physical
 from autoprune.report.importance import Knob, knob_importance
 from autoprune.report.verdict import NAMES, comparisons, conclusion, free_sparsity
@@ -64,7 +65,7 @@ def _point(entry: Entry, group: str, dense: Mapping[str, Any], names: Sequence[s
         "method": entry["method"],
         "kind": entry["kind"],
         "lr": entry.get("lr_schedule") or "none",
-        "allocation": entry.get("allocation") or "none",
+        "allocation": split_spec(entry.get("allocation") or "none")[0],
         "sparsity": entry["sparsity"],
         "val": entry.get("val_accuracy"),
         "valCI": entry.get("val_ci95"),

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from autoprune.pruning.allocations.spec import split_spec
 from autoprune.report.words import NONE, Summary, count, duration, percent, plus_minus
 
 KIND_MARKS = {"weights": "", "units": " ■", "low_rank": " ◆"}
@@ -76,7 +77,7 @@ def front_table(summary: Summary) -> RenderableType:
                 count(entry["macs"]),
                 entry["method"] + KIND_MARKS.get(entry["kind"], ""),
                 entry.get("lr_schedule"),
-                entry.get("allocation"),
+                split_spec(entry.get("allocation") or "")[0] or None,
                 entry["trial"],
             )
         )
