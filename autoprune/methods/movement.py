@@ -38,9 +38,8 @@ from pydantic_core import ArgsKwargs
 from autoprune.core.config import STRICT, TrialConfig
 from autoprune.core.errors import ConfigError
 from autoprune.methods.base import Method, PlanRequest
-from autoprune.methods.plans import cycle_of, dense_run, keep_all, retrain
+from autoprune.methods.plans import train_with_masks
 from autoprune.stages.base import Stage
-from autoprune.stages.train import HookSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -205,24 +204,7 @@ def _ranked(score: Tensor, weight: Tensor, scale: float) -> Tensor:
 
 def plan(request: PlanRequest) -> tuple[Stage, ...]:
     """Retrain the dense net while its masks are learned."""
-    from dataclasses import asdict
-
-    config = request.config
-    hook = HookSpec(
-        "autoprune.methods.movement:MovementHook",
-        {"sparsity": config.sparsity, **asdict(request.params)},
-    )
-    return (
-        retrain(
-            request,
-            keep_all(request, dense_run(request)),
-            length=request.epochs,
-            cycle=cycle_of(request, 1, 1, config.sparsity),
-            label="movement",
-            hooks=(hook,),
-            mask_mode="latent",
-        ),
-    )
+    return train_with_masks(request, "autoprune.methods.movement:MovementHook")
 
 
 def check(config: TrialConfig, params: MovementParams) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from autoprune.core.config import LRConfig, OptimizerConfig, TaskConfig
@@ -288,6 +288,29 @@ def prune_train(
             cycle=cycle_of(request, 1, 1, request.config.sparsity),
             label="scratch",
             hooks=hooks,
+        ),
+    )
+
+
+def train_with_masks(request: PlanRequest, hook: str) -> tuple[Stage, ...]:
+    """Retrain the dense net once, while a hook prunes it and freezes its masks.
+
+    Parameters
+    ----------
+    hook : str
+        Import path of a class that takes the sparsity and the method's parameters.
+    """
+    config = request.config
+    settings = {"sparsity": config.sparsity, **asdict(request.params)}
+    return (
+        retrain(
+            request,
+            keep_all(request, dense_run(request)),
+            length=request.epochs,
+            cycle=cycle_of(request, 1, 1, config.sparsity),
+            label=config.method,
+            hooks=(HookSpec(hook, settings),),
+            mask_mode="latent",
         ),
     )
 

@@ -40,9 +40,8 @@ from pydantic.dataclasses import dataclass
 from autoprune.core.config import STRICT, TrialConfig
 from autoprune.core.errors import ConfigError
 from autoprune.methods.base import Method, PlanRequest
-from autoprune.methods.plans import cycle_of, dense_run, keep_all, retrain
+from autoprune.methods.plans import train_with_masks
 from autoprune.stages.base import Stage
-from autoprune.stages.train import HookSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -233,24 +232,7 @@ def _zeros_last(score: Tensor, weight: Tensor) -> Tensor:
 
 def plan(request: PlanRequest) -> tuple[Stage, ...]:
     """Retrain the dense net while it is pruned."""
-    from dataclasses import asdict
-
-    config = request.config
-    hook = HookSpec(
-        "autoprune.methods.platon:PlatonHook",
-        {"sparsity": config.sparsity, **asdict(request.params)},
-    )
-    return (
-        retrain(
-            request,
-            keep_all(request, dense_run(request)),
-            length=request.epochs,
-            cycle=cycle_of(request, 1, 1, config.sparsity),
-            label="platon",
-            hooks=(hook,),
-            mask_mode="latent",
-        ),
-    )
+    return train_with_masks(request, "autoprune.methods.platon:PlatonHook")
 
 
 def check(config: TrialConfig, params: PlatonParams) -> None:

@@ -47,9 +47,8 @@ from pydantic.dataclasses import dataclass
 from autoprune.core.config import STRICT, TrialConfig
 from autoprune.core.errors import ConfigError
 from autoprune.methods.base import Method, PlanRequest
-from autoprune.methods.plans import cycle_of, dense_run, keep_all, retrain
+from autoprune.methods.plans import train_with_masks
 from autoprune.stages.base import Stage
-from autoprune.stages.train import HookSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -280,24 +279,7 @@ class SclHook:
 
 def plan(request: PlanRequest) -> tuple[Stage, ...]:
     """Retrain the dense net while its masks are trained."""
-    from dataclasses import asdict
-
-    config = request.config
-    hook = HookSpec(
-        "autoprune.methods.scl:SclHook",
-        {"sparsity": config.sparsity, **asdict(request.params)},
-    )
-    return (
-        retrain(
-            request,
-            keep_all(request, dense_run(request)),
-            length=request.epochs,
-            cycle=cycle_of(request, 1, 1, config.sparsity),
-            label="scl",
-            hooks=(hook,),
-            mask_mode="latent",
-        ),
-    )
+    return train_with_masks(request, "autoprune.methods.scl:SclHook")
 
 
 def check(config: TrialConfig, params: SclParams) -> None:
