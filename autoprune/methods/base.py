@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass as parameters
 from autoprune.core.config import STRICT, LRConfig, Scalar, TrialConfig, parse
 from autoprune.core.errors import ConfigError
 from autoprune.core.registry import Registry
-from autoprune.training.lr.base import Need
+from autoprune.training.lr.base import CycleInfo, Need
 
 if TYPE_CHECKING:
     from autoprune.core.records import TaskInfo
@@ -198,6 +198,7 @@ METHODS: Registry[Method] = Registry(
         "gap_cyclic": "autoprune.methods.gap:GAP_CYCLIC",
         "gap_parallel": "autoprune.methods.gap:GAP_PARALLEL",
         "scratch_e": "autoprune.methods.scratch_e:SCRATCH_E",
+        "scratch_of": "autoprune.methods.scratch_of:SCRATCH_OF",
         "dropnet": "autoprune.methods.dropnet:DROPNET",
         "lrpet": "autoprune.methods.lrpet:LRPET",
         "dense": "autoprune.methods.dense:DENSE",
@@ -222,6 +223,22 @@ def lr_needs(name: str) -> frozenset[Need]:
     """Return what an LR schedule asks of its trial; third-party ones may leave it out."""
     needs: frozenset[Need] = getattr(lr_schedule(name), "needs", frozenset())
     return needs
+
+
+def cycle_in_plan(index: int, count: int, sparsity: float, target: float) -> CycleInfo:
+    """Return cycle `index` of `count` as a plan knows it.
+
+    Every cycle removes the same share of what remains, down to the sparsity `target`.
+    """
+    share = 1.0 - (1.0 - target) ** (1.0 / count)
+    return CycleInfo(index=index, count=count, sparsity=sparsity, round_share=share)
+
+
+def lr_within(lr: LRConfig, cycle: CycleInfo) -> LRConfig:
+    """Return what an LR schedule is within one cycle, for schedules that can say."""
+    schedule: Any = parse(lr_schedule(lr.name), lr.params, f"lr.{lr.name}")
+    narrowed = getattr(schedule, "narrowed", None)
+    return lr if narrowed is None else narrowed(cycle)
 
 
 def suits(method: Method, schedule: str) -> bool:

@@ -9,13 +9,21 @@ from typing import Any
 
 from autoprune.core.config import LRConfig, OptimizerConfig, TaskConfig
 from autoprune.core.errors import ConfigError
-from autoprune.methods.base import METHODS, Kind, Parts, PlanRequest, lr_needs
+from autoprune.methods.base import (
+    METHODS,
+    Kind,
+    Parts,
+    PlanRequest,
+    cycle_in_plan,
+    lr_needs,
+    lr_within,
+)
 from autoprune.stages.base import Stage
 from autoprune.stages.init import Init, Pretrained
 from autoprune.stages.prune import Mask, MaskRounds, Recalibrate, Rewind, Score
 from autoprune.stages.rescale import Rescale
 from autoprune.stages.train import Cycle, HookSpec, Train
-from autoprune.training.lr.base import Need
+from autoprune.training.lr.base import CycleInfo, Need
 
 
 def task_identity(task: TaskConfig) -> TaskConfig:
@@ -128,7 +136,7 @@ def retrain(
     trained: Stage = Train(
         parents=tuple(parents),
         length=length,
-        lr=config.lr,
+        lr=lr_within(config.lr, CycleInfo(**asdict(cycle))),
         optimizer=config.recipe.optimizer_config(config.train),
         recipe=config.recipe,
         seed=request.seed,
@@ -225,8 +233,8 @@ def keep_all(request: PlanRequest, state: Stage) -> Stage:
 
 def cycle_of(request: PlanRequest, k: int, count: int, sparsity: float) -> Cycle:
     """Where round `k` of `count` stands; every round removes the same share of what remains."""
-    share = 1.0 - (1.0 - request.config.sparsity) ** (1.0 / count)
-    return Cycle(index=k, count=count, sparsity=sparsity, round_share=share)
+    found = cycle_in_plan(k, count, sparsity, request.config.sparsity)
+    return Cycle(index=k, count=count, sparsity=sparsity, round_share=found.round_share)
 
 
 def prune_retrain(

@@ -28,6 +28,7 @@ LR_SCHEDULES: Registry[type[LRSchedule]] = Registry(
         "allr": "autoprune.training.lr.allr:AdaptiveRestart",
         "silo": "autoprune.training.lr.silo:Silo",
         "fixed_peak": "autoprune.training.lr.fixed_peak:FixedPeak",
+        "listed": "autoprune.training.lr.listed:Listed",
     },
 )
 

@@ -101,6 +101,11 @@ class LRSchedule(Protocol):
     A schedule with needs names them in the class attribute ``needs``, a frozenset of `Need`:
     only then is `CycleInfo.dense_curve` filled in, and a trial that cannot meet a need is refused
     before anything is trained.
+
+    A schedule whose rates in one cycle are another, simpler one's may say so with a method
+    ``narrowed(cycle) -> LRConfig``: it is then trained under that name and with those parameters,
+    so that trials which differ in other cycles only share the work of this one. It is told the
+    cycle as it is planned: no rates of a dense run, no damage, no number of steps.
     """
 
     def __call__(self, progress: float, cycle: CycleInfo) -> float:

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from autoprune.core.config import STRICT, Share
+from autoprune.core.config import STRICT, LRConfig, Share
 from autoprune.training.lr.base import CycleInfo
 
 
@@ -85,6 +85,11 @@ class RampAndDrops(Drops):
     """
 
     warmup: Share = 0.0875
+
+    def profile_under(self, peak: float) -> LRConfig:
+        """Return this profile under one peak, by the name that has no other cycles to know of."""
+        shares = {"warmup": self.warmup, "first": self.first, "second": self.second}
+        return LRConfig(name="fixed_peak", params={"peak": peak, **shares})
 
     def factor(self, progress: float, cycle: CycleInfo) -> float:
         """Return the share of the peak at `progress` in [0, 1)."""

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
-from autoprune.core.config import STRICT, NonNegative, Positive
+from autoprune.core.config import STRICT, LRConfig, NonNegative, Positive
 from autoprune.training.lr.base import CycleInfo
 from autoprune.training.lr.profile import RampAndDrops
 
@@ -103,6 +103,10 @@ class Silo(RampAndDrops):
         """Return the cycle's peak."""
         late = max(0, cycle.index - self.delay)
         return self.low + self.rise * s_curve(1 - (1 - cycle.round_share) ** late, self.beta)
+
+    def narrowed(self, cycle: CycleInfo) -> LRConfig:
+        """Return the schedule that this one is within a cycle."""
+        return self.profile_under(self.peak(cycle))
 
     def __call__(self, progress: float, cycle: CycleInfo) -> float:
         """Return the learning rate."""
