@@ -34,3 +34,19 @@ MaxDrop = Annotated[
 MaxMacs = Annotated[
     str | None, typer.Option("--max-macs", help="Greatest share of the dense MACs: 50% or 0.5.")
 ]
+Data = Annotated[str | None, typer.Option("--data", help="Data set (default digits).")]
+Model = Annotated[str | None, typer.Option("--model", help="Model (default mlp).")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Further settings: lr.peak=0.1, recipe.mixup=0.2, train.epochs=30."),
+]
+Workers = Annotated[int | None, typer.Option("--workers", help="Jobs that run at once.")]
+Executor = Annotated[str | None, typer.Option("--executor", help="ray or inline.")]
+RayAddress = Annotated[str | None, typer.Option("--ray-address")]
+GpusPerJob = Annotated[float, typer.Option("--gpus-per-job")]
+Name = Annotated[str | None, typer.Option("--name", help="The study's name.")]
+TrackingUri = Annotated[str | None, typer.Option("--tracking-uri")]
+Again = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on where it stopped, which the same command does anyway."),
+]

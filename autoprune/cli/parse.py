@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from autoprune.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from autoprune.search.runner import Workers
 
 
 def share(text: str | None, option: str, *, below_one: bool = False) -> float | None:
@@ -77,3 +80,37 @@ def _num_gpus() -> int:
     from pathlib import Path
 
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
+def executor(name: str | None) -> Literal["ray", "inline"] | None:
+    """Check the name of an executor.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    if name not in {None, "ray", "inline"}:
+        raise ConfigError("--executor", "must be ray or inline", name)
+    return name  # type: ignore[return-value] # checked above
+
+
+def workers(
+    name: str | None, address: str | None, count: int | None, on: str, gpus_per_job: float
+) -> Workers:
+    """Read where jobs run.
+
+    Raises
+    ------
+    ConfigError
+        See `Workers`.
+    """
+    from autoprune.search.runner import Workers
+
+    return Workers(
+        executor=executor(name),
+        ray_address=address,
+        workers=count,
+        device=device(on),
+        gpus_per_job=gpus_per_job,
+    )

@@ -33,8 +33,8 @@ def run(
     macs: Annotated[
         str | None, typer.Option("--macs", help="Share of the dense MACs to keep, instead.")
     ] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Data set (default digits).")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Model (default mlp).")] = None,
+    data: options.Data = None,
+    model: options.Model = None,
     task: options.TaskFile = None,
     checkpoint: options.Checkpoint = None,
     lr: Annotated[str | None, typer.Option("--lr", help="Learning-rate schedule.")] = None,

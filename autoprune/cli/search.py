@@ -34,11 +34,11 @@ def search(
         str, typer.Option("--budget", help="100 (search jobs), 500ep, 30m or 2h.")
     ] = "100",
     seed: options.Seed = 0,
-    workers: Annotated[int | None, typer.Option("--workers", help="Jobs that run at once.")] = None,
+    workers: options.Workers = None,
     device: options.Device = "auto",
-    gpus_per_job: Annotated[float, typer.Option("--gpus-per-job")] = 1.0,
-    executor: Annotated[str | None, typer.Option("--executor", help="ray or inline.")] = None,
-    ray_address: Annotated[str | None, typer.Option("--ray-address")] = None,
+    gpus_per_job: options.GpusPerJob = 1.0,
+    executor: options.Executor = None,
+    ray_address: options.RayAddress = None,
     strategy: Annotated[
         str, typer.Option("--strategy", help="contextual, moasha or full.")
     ] = "contextual",
@@ -51,11 +51,11 @@ def search(
     ] = None,
     confirm_seeds: Annotated[int, typer.Option("--confirm-seeds")] = 3,
     home: options.Home = options.HOME,
-    name: Annotated[str | None, typer.Option("--name", help="The study's name.")] = None,
+    name: options.Name = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the study stopped.")
     ] = False,
-    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri")] = None,
+    tracking_uri: options.TrackingUri = None,
     data_dir: options.DataDir = None,
     task: options.TaskFile = None,
     checkpoint: options.Checkpoint = None,
@@ -68,13 +68,10 @@ def search(
 ) -> None:
     """Search, confirm the front on fresh seeds, and say what to type next."""
     from autoprune.cli import parse
-    from autoprune.core.errors import ConfigError
     from autoprune.search.engine import SearchOptions
     from autoprune.search.pick import Limits
     from autoprune.search.session import SearchRequest, Session
 
-    if executor not in {None, "ray", "inline"}:
-        raise ConfigError("--executor", "must be ray or inline", executor)
     limits = Limits(
         max_drop=parse.share(max_drop, "--max-drop"), max_macs=parse.share(max_macs, "--max-macs")
     )
@@ -95,7 +92,7 @@ def search(
         checkpoint=checkpoint,
         data_dir=data_dir,
         objectives=None if objectives is None else tuple(objectives.split(",")),
-        executor=executor,  # type: ignore[arg-type] # checked above
+        executor=parse.executor(executor),
         ray_address=ray_address,
         workers=workers,
         gpus_per_job=gpus_per_job,

@@ -55,8 +55,12 @@ class Planner:
 
     def blocked(self, job: Job) -> bool:
         """Whether a job needs a stage that a job in flight is computing."""
+        return self.is_out(self.stages(job))
+
+    def is_out(self, stages: StageCosts) -> bool:
+        """Whether a job in flight is computing one of these stages."""
         out = {key for costs in self._out.values() for key in costs} - self.computed
-        return bool(out) and not out.isdisjoint(self.stages(job))
+        return not out.isdisjoint(stages)
 
     @property
     def epochs_out(self) -> float:

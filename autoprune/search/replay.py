@@ -24,7 +24,7 @@ MIN_PREFIX = 4
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """A recorded point: a job, or one round of it (whose masks are not in the journal)."""
 
     study: str
@@ -69,7 +69,7 @@ def replay_trial(
     AutoPruneError
         If the rebuilt run fails.
     """
-    found = _find(home, trial, study)
+    found = find_point(home, trial, study)
     events = read_events(home, found.study)
     result = _rebuild(found.job, settings_of(events, home, data_dir))
     deviation = result.metrics["val_accuracy"] - found.val_accuracy
@@ -124,30 +124,34 @@ def settings_of(
     return settings
 
 
-def _find(home: Path, trial: str, study: str | None) -> _Found:
-    """Return the record that says most of the one trial that is meant."""
+def find_point(home: Path, trial: str, study: str | None, place: str = "TRIAL") -> Found:
+    """Return the record that says most of the one trial that is meant.
+
+    Raises
+    ------
+    StudyError
+        At `place`, if no trial, or more than one, is meant.
+    """
     names = [study] if study is not None else list_names(home)
     if len(trial) < MIN_PREFIX:
-        raise StudyError("TRIAL", f"must have at least {MIN_PREFIX} characters", trial)
+        raise StudyError(place, f"must have at least {MIN_PREFIX} characters", trial)
     found = [
         p for n in names for p in _points(n, read_events(home, n)) if p.job.trial.startswith(trial)
     ]
     trials = sorted({point.job.trial for point in found})
     if not trials:
         raise StudyError(
-            "TRIAL", f"must be in a study of {home}", trial, "`autoprune front STUDY` shows trials"
+            place, f"must be in a study of {home}", trial, "`autoprune front STUDY` shows trials"
         )
     if len(trials) > 1:
-        raise StudyError(
-            "TRIAL", "must mean one trial", trial, f"it may be {', '.join(trials[:5])}"
-        )
+        raise StudyError(place, "must mean one trial", trial, f"it may be {', '.join(trials[:5])}")
     studies = sorted({point.study for point in found})
     if len(studies) > 1:
-        raise StudyError("TRIAL", f"is in studies {', '.join(studies)}", trial, "add --study NAME")
+        raise StudyError(place, f"is in studies {', '.join(studies)}", trial, "add --study NAME")
     return max(found, key=lambda point: point.standing)
 
 
-def _points(study: str, events: list[Event]) -> Iterator[_Found]:
+def _points(study: str, events: list[Event]) -> Iterator[Found]:
     """Yield what a study recorded: median confirmations, then every job and round."""
     records = [r for r in State(events).records if r.result.metrics]
     confirmed: dict[str, list[Record]] = {}
@@ -161,15 +165,15 @@ def _points(study: str, events: list[Event]) -> Iterator[_Found]:
             if config.stop_round is None:
                 part: TrialConfig = replace(config, stop_round=past.stop_round)
                 job = replace(record.job, config=part)
-                yield _Found(study, job, past.metrics["val_accuracy"], None)
+                yield Found(study, job, past.metrics["val_accuracy"], None)
     for group in confirmed.values():
         median = median_run([record.result for record in group])
         yield _found(study, next(r for r in group if r.result is median))
 
 
-def _found(study: str, record: Record) -> _Found:
+def _found(study: str, record: Record) -> Found:
     result = record.result
-    return _Found(study, record.job, result.metrics["val_accuracy"], result.mask_sha256)
+    return Found(study, record.job, result.metrics["val_accuracy"], result.mask_sha256)
 
 
 def _rebuild(job: Job, settings: WorkerSettings) -> JobResult:

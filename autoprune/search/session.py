@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,20 +10,18 @@ from types import TracebackType
 from typing import Any, Literal
 
 from autoprune.core.config import TaskConfig
-from autoprune.core.errors import AutoPruneError, ConfigError, StudyError
-from autoprune.core.records import Job, JobResult, TaskInfo
-from autoprune.core.registry import load_object
+from autoprune.core.errors import AutoPruneError, StudyError
+from autoprune.core.records import TaskInfo
 from autoprune.data.taskfile import identify
 from autoprune.search.engine import Engine, SearchOptions
-from autoprune.search.executors.inline import InlineExecutor
 from autoprune.search.journal import Journal, load_events
+from autoprune.search.runner import Runner, Workers
 from autoprune.search.study import Study, check_same_search, is_finished, open_study, study_folder
 from autoprune.search.summary import summarize
 from autoprune.space import Space
 from autoprune.space.grammar import load_space
-from autoprune.stages.store_files import check_usable, trim
-from autoprune.trial.describe import describe_task
-from autoprune.trial.settings import WorkerSettings, precision
+from autoprune.stages.store_files import trim
+from autoprune.trial.settings import WorkerSettings
 
 _LOG = logging.getLogger(__name__)
 
@@ -74,21 +71,25 @@ class SearchRequest:
     gpus_per_job: float = 1.0
 
     @property
+    def crew(self) -> Workers:
+        """Where jobs run, and how many at once."""
+        return Workers(
+            executor=self.executor,
+            ray_address=self.ray_address,
+            workers=self.workers,
+            device=self.options.device,
+            gpus_per_job=self.gpus_per_job,
+        )
+
+    @property
     def runs_on_ray(self) -> bool:
         """Whether jobs run in Ray's workers."""
-        return (self.executor or ("ray" if _cores() > 1 else "inline")) == "ray"
+        return self.crew.on_ray
 
     @property
     def num_workers(self) -> int:
         """How many jobs run at once."""
-        if not self.runs_on_ray:
-            return 1
-        if self.workers is not None:
-            return self.workers
-        if self.options.device == "cuda":
-            gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-            return max(1, int(gpus / self.gpus_per_job))
-        return _cores()
+        return self.crew.count
 
 
 class Session:
@@ -107,21 +108,35 @@ class Session:
     """
 
     def __init__(self, request: SearchRequest) -> None:
-        _check(request)
+        crew = request.crew
         self.request = request
         self.space = _space(request)
         self.name = request.name or self.space.name
         self.study: Study | None = None
         self.engine: Engine | None = None
-        self._context: Any = None
         self.finished = self._finished_before()
         if self.finished:
             return
-        check_usable(request.home / "store")
-        self.info, self.settings = self._look_at_task()
+        self.runner = Runner(
+            self.space.task,
+            crew,
+            home=request.home,
+            top_epochs=self.space.top,
+            measure=tuple(o for o in self.space.objectives if o in MEASURED),
+        )
         # An engine on no study checks what only it knows (steps, rungs), before one is written.
         keys = self.settings.key_context()
         Engine(self.space, self.info, Journal(), context=keys, options=request.options)
+
+    @property
+    def info(self) -> TaskInfo:
+        """The task."""
+        return self.runner.info
+
+    @property
+    def settings(self) -> WorkerSettings:
+        """What every worker is told."""
+        return self.runner.settings
 
     def _finished_before(self) -> bool:
         path = study_folder(self.request.home, self.name) / "journal.jsonl"
@@ -130,25 +145,6 @@ class Session:
             return False
         check_same_search(events[0], self.space, self.request.seed, self.request.options)
         return is_finished(events)
-
-    def _look_at_task(self) -> tuple[TaskInfo, WorkerSettings]:
-        request, task = self.request, self.space.task
-        settings = WorkerSettings(
-            task=task,
-            fingerprint="",
-            home=str(request.home.resolve()),
-            top_epochs=self.space.top,
-            device=request.options.device,  # type: ignore[arg-type] # resolved by the command line
-            dtype=precision(request.options.device),
-            threads=max(1, _cores() // request.num_workers),
-            measure=tuple(o for o in self.space.objectives if o in MEASURED),
-        )
-        if request.runs_on_ray:
-            info = describe_task(task)
-        else:
-            opener: Any = load_object("autoprune.trial.context:probe_and_open")
-            info, self._context = opener(settings)
-        return info, replace(settings, fingerprint=info.fingerprint)
 
     def open(self) -> Engine:
         """Open or create the study; take its lock.
@@ -171,7 +167,7 @@ class Session:
         )
         before = self.study.journal.events[0]["settings"]
         # The bits of a study depend on its threads, so a resumed one keeps what it began with.
-        self.settings = replace(self.settings, threads=before.get("threads", self.settings.threads))
+        self.runner.keep_threads(before.get("threads", self.settings.threads))
         self.engine = self.study.engine(self.settings.key_context())
         return self.engine
 
@@ -185,35 +181,13 @@ class Session:
         """
         assert self.engine is not None, "open() comes first"
         try:
-            if self.request.runs_on_ray:
-                self._run_on_ray(self.engine)
-            else:
-                InlineExecutor(self._run_inline()).run(self.engine)
+            self.runner.run(self.engine)
         except KeyboardInterrupt:
             self.engine.stop()
             raise
         if self.engine.state.status == "failed":
             first = next(r.result.error for r in self.engine.state.records if r.result.error)
             raise AutoPruneError(f"search: every job failed; the first one said: {first}")
-
-    def _run_on_ray(self, engine: Engine) -> None:
-        executor: Any = load_object("autoprune.search.executors.ray:RayExecutor")
-        on_gpu = self.settings.device == "cuda"
-        executor(
-            self.request.num_workers,
-            "autoprune.trial.context:job_runner",
-            self.settings.to_json(),
-            address=self.request.ray_address,
-            gpus_per_job=self.request.gpus_per_job if on_gpu else 0.0,
-        ).run(engine)
-
-    def _run_inline(self) -> Callable[[Job], JobResult]:
-        run_job: Any = load_object("autoprune.trial.run:run_job")
-        if self._context is None or self._context.settings != self.settings:
-            context: Any = load_object("autoprune.trial.context:WorkerContext")
-            task = None if self._context is None else self._context.task
-            self._context = context(self.settings, task)
-        return lambda job: run_job(job, self._context)
 
     def summary(self) -> dict[str, Any]:
         """Return what is known so far."""
@@ -322,18 +296,3 @@ def _space(request: SearchRequest) -> Space:
         if request.objectives is None
         else space.with_objectives(request.objectives, "--objectives")
     )
-
-
-def _check(request: SearchRequest) -> None:
-    if request.workers is not None and request.workers < 1:
-        raise ConfigError("--workers", "must be at least 1", request.workers)
-    if request.workers not in {None, 1} and not request.runs_on_ray:
-        remedy = "give --executor ray"
-        raise ConfigError("--workers", "must be 1 for jobs in one process", request.workers, remedy)
-    gpus = request.gpus_per_job
-    if not 0.0 < gpus <= 1.0 and not (gpus > 1.0 and float(gpus).is_integer()):
-        raise ConfigError("--gpus-per-job", "must be in (0, 1], or whole", request.gpus_per_job)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

@@ -78,9 +78,20 @@ def study_folder(home: Path, name: str) -> Path:
     StudyError
         If the name cannot be a folder's.
     """
+    return folder_of(Path(home) / "studies", name)
+
+
+def folder_of(parent: Path, name: str) -> Path:
+    """Return the folder of a name that a user chose.
+
+    Raises
+    ------
+    StudyError
+        If the name cannot be a folder's.
+    """
     if not _NAME.fullmatch(name):
         raise StudyError("--name", "must be letters, digits, '.', '_' and '-'", name)
-    return Path(home) / "studies" / name
+    return parent / name
 
 
 def read_events(home: Path, name: str) -> list[Event]:
@@ -151,7 +162,7 @@ def open_study(
             name,
             "add --resume or choose another name",
         )
-    lock = _locked(folder)
+    lock = lock_folder(folder)
     try:
         journal = Journal(path, clock)
         if journal.events:
@@ -181,7 +192,7 @@ def _header(name: str, space: Space, info: TaskInfo, seed: int, options: SearchO
     }
 
 
-def _locked(folder: Path) -> IO[str]:
+def lock_folder(folder: Path) -> IO[str]:
     """Make the folder and take its lock, which the system releases when the holder dies."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -307,7 +318,7 @@ def remove_study(home: Path, name: str) -> int:
     folder = study_folder(home, name)
     if not folder.is_dir():
         read_events(home, name)
-    lock = _locked(folder)
+    lock = lock_folder(folder)
     try:
         freed = folder_bytes(folder)
         shutil.rmtree(folder)

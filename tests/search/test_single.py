@@ -53,8 +53,16 @@ def test_the_shipped_space_fills_in() -> None:
 def test_settings_go_where_they_say() -> None:
     config, _ = build_config(
         given(method="imp", allocation="lamp"),
-        {"rounds": 5, "lr.peak": 0.2, "recipe.mixup": 0.3, "train.epochs": 4, "task.width": 0.5},
+        {
+            "rounds": 5,
+            "lr.peak": 0.2,
+            "recipe.mixup": 0.3,
+            "train.epochs": 4,
+            "task.width": 0.5,
+            "task.label_noise": 0.2,
+        },
     )
+    assert (config.task.label_noise, config.task.label_noise_kind) == (0.2, "symmetric")
     assert config.params["rounds"] == 5
     assert config.params["allocation"] == "lamp"
     assert config.lr.params["peak"] == 0.2
@@ -67,6 +75,12 @@ def test_settings_go_where_they_say() -> None:
         ({"method": "sinp"}, {}, UnknownNameError, r"run\.method names .* did you mean 'snip'"),
         ({"allocation": "globl"}, {}, UnknownNameError, r"magnitude\.allocation .*'global'"),
         ({"lr": "linaer"}, {}, UnknownNameError, r"run\.lr names .* did you mean 'linear'"),
+        (
+            {},
+            {"task.label_noise": 1.0},
+            ConfigError,
+            r"^run\.task\.label_noise must be less than 1; got 1\.0$",
+        ),
         ({"sparsity": 1.0}, {}, ConfigError, r"run\.sparsity must be less than 1; got 1\.0"),
         ({"sparsity": -0.1}, {}, ConfigError, r"run\.sparsity must be greater than or equal to 0"),
         ({}, {"x.y": 1}, ConfigError, r"--set x\.y must start with lr\., recipe\., train\. or tas"),

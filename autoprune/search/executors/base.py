@@ -6,9 +6,18 @@ from collections.abc import Callable
 from typing import Protocol
 
 from autoprune.core.records import Job, JobResult
-from autoprune.search.engine import Engine
 
 RunJob = Callable[[Job], JobResult]
+
+
+class Asked(Protocol):
+    """What an executor needs of an engine."""
+
+    def next(self) -> object:
+        """Return a `Job`, or a sentinel: wait (only while a job is out) or done."""
+
+    def record(self, result: JobResult) -> None:
+        """Take a job's result."""
 
 
 class Executor(Protocol):
@@ -18,12 +27,12 @@ class Executor(Protocol):
     as a ``failed`` result.
     """
 
-    def run(self, engine: Engine) -> None:
+    def run(self, engine: Asked) -> None:
         """Run a study to its end.
 
         Parameters
         ----------
-        engine : Engine
+        engine : Asked
             Decides.
         """
         ...

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from autoprune.core.records import Job
-from autoprune.search.engine import Engine
-from autoprune.search.executors.base import RunJob
+from autoprune.search.executors.base import Asked, RunJob
 
 
 class InlineExecutor:
@@ -19,7 +18,7 @@ class InlineExecutor:
     def __init__(self, run_job: RunJob) -> None:
         self.run_job = run_job
 
-    def run(self, engine: Engine) -> None:
+    def run(self, engine: Asked) -> None:
         """Run a study to its end."""
         while isinstance(job := engine.next(), Job):
             engine.record(self.run_job(job))

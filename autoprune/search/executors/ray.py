@@ -14,9 +14,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
-from autoprune.core.records import JobResult
+from autoprune.search.executors.base import Asked
 
 MAX_FAILURES = 2
 _OBJECT_STORE_BYTES = 100_000_000
@@ -35,16 +35,6 @@ _QUIET = {
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",
 }
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
-class Asked(Protocol):
-    """What an executor needs of the engine."""
-
-    def next(self) -> object:
-        """Return a `Job`, or a sentinel: wait (only while a job is out) or done."""
-
-    def record(self, result: JobResult) -> None:
-        """Take a job's result."""
 
 
 def threads_per_job(workers: int) -> int:

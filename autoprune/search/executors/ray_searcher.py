@@ -19,7 +19,7 @@ from autoprune.core.records import Job, JobResult
 from autoprune.search.executors.ray_worker import failed_result
 
 if TYPE_CHECKING:
-    from autoprune.search.executors.ray import Asked
+    from autoprune.search.executors.base import Asked
 
 _LOG = logging.getLogger(__name__)
 
