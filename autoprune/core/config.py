@@ -49,6 +49,12 @@ class TaskConfig:
         Width factor of our own models, > 0.
     train_size : int or None
         Use only the first so many training images (of a fixed, class-balanced shuffle).
+    label_noise : float
+        Falsify about this share of the training labels, in [0, 1); validation and test labels stay
+        as they are.
+    label_noise_kind, label_noise_seed : str, int
+        How they are drawn, and from which seed, whatever a replicate's is; see
+        `autoprune.data.noise.noisy_labels`.
     data_dir : str or None
         The only folder looked at for data, when given.
     task_file, task_sha256 : str or None
@@ -62,11 +68,27 @@ class TaskConfig:
     width: Positive = 1.0
     train_size: Annotated[int, Field(ge=1)] | None = None
     augment: Literal["auto", "none"] = "auto"
+    label_noise: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    label_noise_kind: Literal["symmetric", "exact", "pairflip"] = "symmetric"
+    label_noise_seed: Annotated[int, Field(ge=0)] = 0
     data_dir: str | None = None
     task_file: str | None = None
     task_sha256: str | None = None
     checkpoint: str | None = None
     checkpoint_sha256: str | None = None
+
+
+_YOUNGER = ("label_noise", "label_noise_kind", "label_noise_seed")
+"""Keys of a task that came after trials and studies had names."""
+
+
+def named_task(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a task's content goes into names: a younger key only off its default.
+
+    So a key that is added changes no name that was given before.
+    """
+    defaults = plain(TaskConfig())
+    return {k: v for k, v in task.items() if k not in _YOUNGER or v != defaults[k]}
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -167,6 +189,7 @@ class TrialConfig:
     def trial_id(self) -> str:
         """Ten hexadecimal digits that name this configuration, wherever its files lie."""
         content = plain(self)
+        content["task"] = named_task(content["task"])
         for place in ("data_dir", "task_file", "checkpoint"):
             content["task"].pop(place)
         return digest(content)[:10]

@@ -155,9 +155,23 @@ class JobResult:
 
     `metrics` holds fractions and counts: ``val_accuracy, val_loss, sparsity, sparsity_total,
     params, params_nonzero, macs, macs_effective, dense_val_accuracy`` always; ``test_accuracy,
-    test_loss`` when the job read the test split; ``latency_ms, size_bytes`` when asked for;
-    ``log/<name>`` for each number that a stage or a hook logged: ``log/train_macs`` (multiply-adds
-    of the training where zeros cost nothing), ``log/score_passes``, ``log/mask_updates``.
+    test_loss`` when the job read the test split; ``log/<name>`` for each number that a stage or a
+    hook logged: ``log/train_macs`` (multiply-adds of the training where zeros cost nothing),
+    ``log/score_passes``, ``log/mask_updates``. When `WorkerSettings.measure` asks for them also:
+
+    - ``latency_ms, size_bytes``, beside ``dense_latency_ms, dense_size_bytes``;
+    - ``val_top5``: share of examples whose class is among the five greatest outputs;
+    - ``before_val_accuracy, before_val_top5`` of the masked net just before its last training;
+      absent when only the dense net was trained;
+    - ``train_accuracy, train_loss`` on the training split and its labels as they are, not
+      augmented;
+    - ``distance`` of the masked prunable weights from the dense net's initial ones, and its parts
+      ``distance_alive, distance_pruned`` (their squares add up); absent when the net was not
+      initialised here or diverged.
+
+    ``test_top5, before_test_accuracy, before_test_top5`` join them when the job read the test
+    split.
+
     `layers` maps each prunable tensor to its kept share. `final_key` is the store's key of the
     final state.
     """

@@ -12,6 +12,7 @@ import torch
 from autoprune.core.canonical import canonical_json, file_sha256
 from autoprune.core.errors import DataError
 from autoprune.data.base import Normalisation, Split, TaskData
+from autoprune.data.noise import CLEAN, LabelNoise
 from autoprune.data.raw import (
     LIMIT_BYTES,
     ImageFiles,
@@ -34,6 +35,7 @@ def load_data(
     train_size: int | None = None,
     augment: str = "auto",
     device: str = "cpu",
+    noise: LabelNoise = CLEAN,
 ) -> TaskData:
     """Load a registered data set from local files.
 
@@ -45,7 +47,7 @@ def load_data(
         If it is not there, or breaks a rule.
     """
     raw = DATA.get(name, "task.data").load(Path(data_dir) if data_dir else None)
-    return assemble(name, raw, train_size, augment, device)
+    return assemble(name, raw, train_size, augment, device, noise)
 
 
 def assemble(
@@ -54,6 +56,7 @@ def assemble(
     train_size: int | None = None,
     augment: str = "auto",
     device: str = "cpu",
+    noise: LabelNoise = CLEAN,
 ) -> TaskData:
     """Check raw data and turn it into a task's splits.
 
@@ -63,9 +66,12 @@ def assemble(
         Keep the first so many of the balanced training order; val and test stay whole.
     augment : str
         ``"auto"`` (what the data set usually does in training) or ``"none"``.
+    noise : LabelNoise
+        Falsifies the labels of what the training part keeps; val and test stay as they are.
     """
     check(name, raw)
     parts = dict(zip(("train", "val", "test"), split(raw, train_size), strict=True))
+    parts["train"] = noise.apply(parts["train"], len(raw.classes))
     for label, part in parts.items():
         if part.images.shape[1:] != parts["train"].images.shape[1:]:
             raise DataError(f"{name} {label} data", "must have one shape", part.images.shape[1:])

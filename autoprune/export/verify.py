@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from autoprune.core.config import TaskConfig, parse
 from autoprune.core.errors import AutoPruneError, DataError, VerificationError
 from autoprune.export.base import PLAN, REPORT, SAMPLE, Runner
 from autoprune.export.formats.pt2 import load_program
@@ -178,10 +179,12 @@ def _labelled(
     if plan["architecture"]["kind"] != "registry":
         return None
     from autoprune.data.assemble import load_data
+    from autoprune.data.noise import LabelNoise
 
-    task, place = plan["lineage"]["config"]["task"], None if data_dir is None else str(data_dir)
+    task = parse(TaskConfig, plan["lineage"]["config"]["task"], f"{PLAN} task")
+    place, noise = None if data_dir is None else str(data_dir), LabelNoise.of(task)
     try:
-        data = load_data(task["data"], place, task["train_size"], task["augment"])
+        data = load_data(task.data, place, task.train_size, task.augment, noise=noise)
     except DataError:
         if data_dir is not None:
             raise

@@ -21,6 +21,7 @@ from autoprune.core.config import (
     TaskConfig,
     TrainConfig,
     TrialConfig,
+    named_task,
     parse,
 )
 from autoprune.methods.base import METHODS, Method, complete
@@ -109,7 +110,8 @@ class Space:
     def sha256(self) -> str:
         """Hash of everything the space says; the task by what it holds, not where it lies."""
         content: dict[str, Any] = plain(dict(self.raw))
-        task = {k: v for k, v in (content.get("task") or {}).items() if k != "data_dir"}
+        task = named_task(content.get("task") or {})
+        task.pop("data_dir", None)
         if task.get("task_sha256"):
             task.pop("task_file", None)
         if task.get("checkpoint_sha256"):

@@ -17,6 +17,7 @@ from autoprune.core.records import TaskInfo
 from autoprune.core.seeds import global_stream
 from autoprune.data.assemble import assemble, load_data
 from autoprune.data.base import TaskData
+from autoprune.data.noise import LabelNoise
 from autoprune.data.taskfile import identify
 from autoprune.data.userdata import user_raw
 from autoprune.models.build import build_model
@@ -113,7 +114,8 @@ def load_task(config: TaskConfig, device: str = "cpu") -> Task:
             )
     if found.task_file is not None:
         return _user_task(found, UserFile(found.task_file), device)
-    data = load_data(found.data, found.data_dir, found.train_size, found.augment, device)
+    noise = LabelNoise.of(found)
+    data = load_data(found.data, found.data_dir, found.train_size, found.augment, device, noise)
     factory = partial(build_model, found.model, data.num_classes, data.input_shape, found.width)
     return _task(found, data, factory, None)
 
@@ -143,7 +145,8 @@ def _user_task(config: TaskConfig, file: UserFile, device: str) -> Task:
         size = _fresh_output_size(factory, raw.train.images.shape[1:], str(file.path))
         names = [*raw.classes, *map(str, range(len(raw.classes), size))]
         raw = replace(raw, classes=tuple(names))
-    data = assemble(str(file.path), raw, config.train_size, config.augment, device)
+    noise = LabelNoise.of(config)
+    data = assemble(str(file.path), raw, config.train_size, config.augment, device, noise)
     weights = None
     if functions["pretrained"] is not None and config.checkpoint is None:
         weights = state_dict_of(f"{file.path} pretrained()", call("pretrained"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,15 @@ from autoprune.stages.base import KeyContext, Numerics
 from autoprune.stages.store import Store
 from autoprune.training.task import Task, load_task
 from autoprune.trial.settings import WorkerSettings, precision
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a round's state; the fields are those of `JobResult`."""
+
+    metrics: dict[str, float]
+    layers: dict[str, float]
+    mask_sha256: str
 
 
 class WorkerContext:
@@ -47,6 +56,7 @@ class WorkerContext:
         self.store = Store(Path(settings.home) / "store")
         self.keys: KeyContext = settings.key_context()
         self.evaluations: dict[str, dict[str, float]] = {}
+        self.measured: dict[tuple[str, frozenset[str]], Measured] = {}
 
     @cached_property
     def model(self) -> nn.Module:

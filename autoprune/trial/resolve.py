@@ -22,6 +22,7 @@ class Resolver:
     context: WorkerContext
     records: dict[str, StageRecord] = field(default_factory=dict)
     _diverged: dict[str, TrialState] = field(default_factory=dict)
+    _passed: set[str] = field(default_factory=set)
 
     def state(self, stage: Stage) -> TrialState:
         """Return a stage's state, computing what is missing."""
@@ -40,6 +41,25 @@ class Resolver:
                 keep = self.context.store.remember if stage.cheap else self.context.store.put
                 keep(key, state)
             wall_s = time.perf_counter() - start
+        if key in self._passed:
+            self._passed.remove(key)
+            del self.records[key]
         if key not in self.records:
             self.records[key] = StageRecord(key, stage.kind, epochs, reused, wall_s)
+        return state
+
+    def pass_over(self, stage: Stage) -> None:
+        """Put a stage on record as reused, for now: its state is not needed, until one asks."""
+        key = stage.key(self.context.keys)
+        if key not in self.records:
+            self._passed.add(key)
+            self.records[key] = StageRecord(key, stage.kind, stage.epochs, True, 0.0)
+
+    def look_at(self, stage: Stage) -> TrialState:
+        """Return a state that is only measured: on record is what had to be trained for it."""
+        aside = Resolver(self.context)
+        state = aside.state(stage)
+        trained = {k: r for k, r in aside.records.items() if r.epochs and not r.reused}
+        self.records |= trained
+        self._passed -= trained.keys()
         return state

@@ -11,8 +11,15 @@ from pydantic import TypeAdapter
 
 from autoprune.core.canonical import plain
 from autoprune.core.config import TaskConfig
+from autoprune.core.errors import ConfigError, did_you_mean
 from autoprune.stages.base import KeyContext, Numerics
 from autoprune.trial.sources import sources_sha256
+
+DEPLOYED = frozenset({"latency_ms", "size_bytes"})
+"""Figures of the network as it would ship: measured after every round."""
+
+FIGURES = DEPLOYED | {"top5", "before", "train", "distance", "rounds"}
+"""What a job can be asked to measure."""
 
 
 def precision(device: str) -> Literal["float32", "bfloat16"]:
@@ -41,7 +48,16 @@ class WorkerSettings:
     memory_fraction : float
         Share of a GPU's memory one job may take, 0 for all of it.
     measure : tuple of str
-        Further figures each job measures: ``latency_ms``, ``size_bytes``.
+        Further figures each job measures: ``latency_ms`` and ``size_bytes`` after every round; of
+        the final state ``top5``, ``before`` (the masked net just before its last training),
+        ``train`` (the training split, its labels as they are) and ``distance`` (from the dense
+        net's initial weights). ``rounds``: a job that reads the test split measures all it is
+        asked for, test accuracy included, after every round. See `JobResult` for the names.
+
+    Raises
+    ------
+    ConfigError
+        If `measure` names an unknown figure.
     """
 
     task: TaskConfig
@@ -53,6 +69,12 @@ class WorkerSettings:
     threads: int = 1
     memory_fraction: float = 0.0
     measure: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for name in self.measure:
+            if name not in FIGURES:
+                remedy = did_you_mean(name, FIGURES)
+                raise ConfigError("measure", "names an unknown figure", name, remedy)
 
     def numerics(self) -> Numerics:
         """Return what decides the bits besides the configuration."""

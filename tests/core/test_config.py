@@ -33,6 +33,22 @@ from autoprune.training.lr.step import Step
         (TrainConfig, {"epoch": 3}, "x.epoch is not a known key; did you mean 'epochs'?"),
         (RecipeConfig, {"distill": 1.5}, "x.distill must be less than or equal to 1; got 1.5"),
         (TaskConfig, {"width": 0}, "x.width must be greater than 0; got 0"),
+        (
+            TrialConfig,
+            {"task": {"label_noise": 1.0}},
+            "x.task.label_noise must be less than 1; got 1.0",
+        ),
+        (
+            TaskConfig,
+            {"label_noise": -0.1},
+            "x.label_noise must be greater than or equal to 0; got -0.1",
+        ),
+        (
+            TaskConfig,
+            {"label_noise_kind": "flip"},
+            "x.label_noise_kind must be 'symmetric', 'exact' or 'pairflip'; got 'flip'",
+        ),
+        (TaskConfig, {"label_noise_seed": -1}, "x.label_noise_seed must be greater than or equal"),
         (Step, {"first": 0.9, "second": 0.5}, "x first must be <= second = 0.5, not 0.9; got"),
     ],
 )
@@ -69,12 +85,22 @@ def test_where_files_lie_is_not_part_of_a_trial_s_name() -> None:
         TrialConfig(train=TrainConfig(lr=0.2)),
         TrialConfig(task=TaskConfig(model="lenet300")),
         TrialConfig(task=TaskConfig(task_sha256="t")),
+        TrialConfig(task=TaskConfig(label_noise=0.2)),
+        TrialConfig(task=TaskConfig(label_noise_kind="exact")),
+        TrialConfig(task=TaskConfig(label_noise_seed=1)),
         TrialConfig(stop_round=1),
     ],
     ids=lambda config: config.trial_id,
 )
 def test_everything_else_is(changed: TrialConfig) -> None:
     assert changed.trial_id != TrialConfig().trial_id
+
+
+def test_keys_that_came_later_change_no_name() -> None:
+    # Recorded before a task had noise.
+    assert TrialConfig().trial_id == "eefd541675"
+    given = TaskConfig(train_size=100, model="conv2", data_dir="/x")
+    assert TrialConfig(task=given, method="imp", params={"rounds": 3}).trial_id == "74e14b679a"
 
 
 def test_a_completed_trial_has_one_name() -> None:

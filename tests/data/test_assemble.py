@@ -10,6 +10,7 @@ from autoprune.core.errors import DataError, UnknownNameError
 from autoprune.core.seeds import torch_stream
 from autoprune.data import assemble as module
 from autoprune.data.assemble import assemble, load_data
+from autoprune.data.noise import LabelNoise, noisy_labels
 from autoprune.data.raw import Part, RawData
 
 
@@ -133,6 +134,43 @@ def test_fingerprint_sees_pixels_labels_sizes_and_preprocessing() -> None:
     assert prints[0] == prints[2]
     assert len(set(prints)) == 5
     assert assemble("mine", raw()).fingerprint == prints[0]
+
+
+@pytest.mark.parametrize("kind", ["symmetric", "exact", "pairflip"])
+@pytest.mark.parametrize("own_parts", [False, True])
+def test_noise_falsifies_training_labels_and_nothing_else(own_parts: bool, kind: str) -> None:
+    own = Part(images(9, seed=9), np.arange(9) % 2)
+    base = raw(val=own, test=own) if own_parts else raw()
+    noise = LabelNoise(0.5, kind, 3)  # type: ignore[arg-type] # a literal
+    for size in (None, 10):
+        clean, noisy = assemble("mine", base, size), assemble("mine", base, size, noise=noise)
+        # What the part keeps is falsified: ten labels here, not the first ten of the whole's.
+        expected = noisy_labels(clean.train.targets.numpy(), 2, 0.5, kind, 3)  # type: ignore[arg-type]
+        assert noisy.train.targets.tolist() == expected.tolist()
+        assert noisy.train.targets.tolist() != clean.train.targets.tolist()
+        assert noisy.preprocessing == clean.preprocessing
+        assert noisy.fingerprint != clean.fingerprint
+        for name in ("train", "val", "test"):
+            one, other = (next(iter(getattr(d, name).batches(99))) for d in (clean, noisy))
+            assert torch.equal(one[0], other[0])
+            assert name == "train" or torch.equal(one[1], other[1])
+
+
+def test_without_noise_the_fingerprint_is_what_it_was() -> None:
+    pixels = (np.arange(40 * 3 * 8 * 8) % 256).astype(np.uint8).reshape(40, 3, 8, 8)
+    data = replace(raw(), train=Part(pixels, np.arange(40) % 2))
+    # Recorded before there was any noise: studies of that time go on.
+    golden = "ab2dcaffb30c27c438ca4f6f6a0df6c13fcfab59c3ba95a0fe9c25d3952da573"
+    assert assemble("mine", data).fingerprint == golden
+    assert assemble("mine", data, noise=LabelNoise(0.0, "exact", 7)).fingerprint == golden
+
+
+def test_noise_has_a_seed_of_its_own() -> None:
+    prints = {
+        assemble("mine", raw(), noise=LabelNoise(0.5, "exact", seed)).fingerprint
+        for seed in (0, 0, 1)
+    }
+    assert len(prints) == 2
 
 
 def test_parts_of_different_shape_are_refused() -> None:

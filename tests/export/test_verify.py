@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from autoprune.core.canonical import file_sha256
 from autoprune.core.errors import BadInput, DataError, VerificationError
+from autoprune.data.assemble import load_data
+from autoprune.data.noise import LabelNoise
 from autoprune.export.formats.pt2 import PT2
 from autoprune.export.integrity import write_sums
 from autoprune.export.load import load_model, load_predictor
@@ -224,6 +226,30 @@ def test_other_data_is_not_counted_on(folder: Path) -> None:
     assert "accuracy: not recounted, the data is not here (give --data-dir)" in report["checks"]
     with pytest.raises(DataError, match="must hold the data the model was trained on"):
         verify_folder(folder, data_dir=folder)
+
+
+def test_data_with_label_noise_is_found_again(folder: Path) -> None:
+    # The test labels are clean, so the count stays; only the fingerprint knows of the noise.
+    noisy = load_data("digits", noise=LabelNoise(0.2, "exact", 1))
+    noise = {"label_noise": 0.2, "label_noise_kind": "exact", "label_noise_seed": 1}
+
+    def made_with_noise(plan: dict[str, Any]) -> None:
+        plan["lineage"]["config"]["task"].update(noise)
+        plan["lineage"]["fingerprint"] = noisy.fingerprint
+
+    edit(folder / "plan.json", made_with_noise)
+    reseal(folder)
+    assert verify_folder(folder)["examples"] == 360
+
+
+def test_an_export_from_before_there_was_noise_is_counted(folder: Path) -> None:
+    def older(plan: dict[str, Any]) -> None:
+        for key in ("label_noise", "label_noise_kind", "label_noise_seed"):
+            plan["lineage"]["config"]["task"].pop(key)
+
+    edit(folder / "plan.json", older)
+    reseal(folder)
+    assert verify_folder(folder)["examples"] == 360
 
 
 def test_the_module_reports_on_standard_output(

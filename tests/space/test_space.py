@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -126,6 +128,14 @@ def test_hash_follows_content_not_place() -> None:
     assert moved[0] == moved[1] != moved[2]
     assert base.sha256 != base.with_task(TaskConfig(model="lenet300")).sha256
     assert base.sha256 != base.with_objectives(["accuracy", "sparsity", "macs"]).sha256
+
+
+def test_hash_of_a_task_without_the_keys_that_came_later() -> None:
+    space = load_space("digits")
+    late = ("label_noise", "label_noise_kind", "label_noise_seed")
+    raw = {**space.raw, "task": {k: v for k, v in space.raw["task"].items() if k not in late}}
+    assert replace(space, raw=raw).sha256 == space.sha256
+    assert space.with_task(TaskConfig(label_noise=0.2)).sha256 != space.sha256
 
 
 def test_raw_rebuilds_the_space() -> None:

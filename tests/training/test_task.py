@@ -114,6 +114,21 @@ def test_a_good_task_file(write: Write) -> None:
     assert load_task(write(train_size=6)).data.train.size == 6
 
 
+def test_label_noise_reaches_registered_data_and_task_files(digits: Task, write: Write) -> None:
+    noise = {"label_noise": 0.5, "label_noise_kind": "pairflip", "label_noise_seed": 2}
+    pairs = (
+        (digits, load_task(TaskConfig(**noise)), 10),
+        (load_task(write()), load_task(write(**noise)), 3),
+    )
+    for clean, noisy, num_classes in pairs:
+        moved = (noisy.data.train.targets - clean.data.train.targets) % num_classes
+        assert set(moved.tolist()) == {0, 1}
+        assert torch.equal(noisy.data.val.targets, clean.data.val.targets)
+        assert torch.equal(noisy.data.test.targets, clean.data.test.targets)
+        assert noisy.info == replace(clean.info, fingerprint=noisy.info.fingerprint)
+        assert noisy.info.fingerprint != clean.info.fingerprint
+
+
 def test_without_test_data_validation_is_halved_and_that_is_said(write: Write) -> None:
     task = load_task(write(GOOD))
     assert (task.info.num_val, task.info.num_test) == (7, 6)

@@ -112,6 +112,46 @@ def test_a_long_trial_behind_a_divergence_is_passed_through_quickly(
     assert RUNS == ["first"]
 
 
+def test_what_is_passed_over_is_on_record_until_it_is_asked_for(context: WorkerContext) -> None:
+    last = diamond()
+    left = last.parents[0]
+    resolver = Resolver(context)
+    resolver.pass_over(left)
+    assert RUNS == []
+    assert [(r.reused, r.epochs, r.wall_s) for r in resolver.records.values()] == [(True, 1.0, 0.0)]
+    resolver.state(last)
+    assert RUNS == ["first", "left", "right", "last"]
+    assert [record.reused for record in resolver.records.values()] == [False] * 4
+    resolver.pass_over(left)  # what was computed here stays so
+    resolver.state(left)
+    assert [record.reused for record in resolver.records.values()] == [False] * 4
+
+
+def test_a_look_is_on_record_for_what_it_made_train(context: WorkerContext) -> None:
+    last = diamond()
+    first, left = last.parents[0].parents[0], last.parents[0]
+    resolver = Resolver(context)
+    resolver.state(first)
+    resolver.pass_over(left)
+    assert float(resolver.look_at(left).weights["w"]) == 2.0
+    resolver.state(left)
+    names = {stage.key(context.keys): name for stage, name in ((first, "first"), (left, "left"))}
+    found = {names[key]: record.reused for key, record in resolver.records.items()}
+    assert found == {"first": False, "left": False}
+    fresh = Resolver(context)
+    fresh.look_at(left)
+    assert fresh.records == {}
+
+
+def test_a_look_behind_a_divergence_costs_nothing(context: WorkerContext) -> None:
+    last = diamond(breaks=True)
+    resolver = Resolver(context)
+    resolver.state(last.parents[0])
+    kept = dict(resolver.records)
+    assert resolver.look_at(last).diverged
+    assert (RUNS, resolver.records) == (["first"], kept)
+
+
 def test_trials_share_the_dense_run(context: WorkerContext) -> None:
     Resolver(context).state(plan(job("magnitude"))[-1])
     for method in ("random", "imp", "ap", "movement", "dropnet"):

@@ -4,7 +4,9 @@ import os
 
 import pytest
 
-from autoprune.trial.settings import usable_threads
+from autoprune.core.errors import ConfigError
+from autoprune.testing.methods import TASK
+from autoprune.trial.settings import FIGURES, WorkerSettings, usable_threads
 
 
 @pytest.mark.parametrize(
@@ -17,3 +19,10 @@ def test_a_shared_machine_may_be_asked_for_fewer_threads(
     cores = len(os.sched_getaffinity(0))
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     assert usable_threads() == (cores if expected is None else expected)
+
+
+def test_figures_are_checked_and_travel() -> None:
+    settings = WorkerSettings(TASK, "", "home", measure=tuple(sorted(FIGURES)))
+    assert WorkerSettings.from_json(settings.recorded()) == settings
+    with pytest.raises(ConfigError, match="unknown figure; got 'top_5'; did you mean 'top5'"):
+        WorkerSettings(TASK, "", "home", measure=("train", "top_5"))
