@@ -12,7 +12,7 @@ from benchmarks.methods import __main__ as command
 from benchmarks.methods.catalogue import SEEDS, methods, variants
 from benchmarks.methods.effects import EFFECTS, above, grows
 from benchmarks.methods.pool import Results
-from benchmarks.methods.table import Table, interval
+from benchmarks.methods.table import Table
 
 
 def row(label: str, target: float, seed: int, accuracy: float, **more: Any) -> dict[str, Any]:
@@ -31,13 +31,19 @@ def table(**accuracies: dict[float, tuple[float, ...]]) -> Table:
     )
 
 
-def test_an_interval_is_students() -> None:
-    # Differences 1, 2, 3: mean 2, deviation 1, t(0.975, 2) = 4.303: 4.303 / sqrt(3) = 2.484.
-    gap = interval([1.0, 2.0, 3.0])
-    assert (gap.mean, gap.count) == (2.0, 3)
+def test_a_gap_is_students_in_points() -> None:
+    # Differences 1, 2, 3 points: mean 2, deviation 1, t(0.975, 2) = 4.303: 4.303 / sqrt(3) = 2.484.
+    gap = table(a={0.9: (0.71, 0.82, 0.93)}, b={0.9: (0.70, 0.80, 0.90)}).gap("a", "b", 0.9)
+    assert gap.mean == pytest.approx(2.0)
     assert gap.half == pytest.approx(2.484, abs=1e-3)
+    assert str(gap) == "+2.00 ± 2.48"
     assert gap.noise
-    assert not interval([1.0, 1.1, 1.2]).noise
+
+
+def test_a_gap_of_one_seed_has_no_end() -> None:
+    gap = table(a={0.9: (0.75,)}, b={0.9: (0.50,)}).gap("a", "b", 0.9)
+    assert str(gap) == "+25.00 ± inf"
+    assert gap.noise
 
 
 def test_gaps_are_paired_by_seed_and_in_points() -> None:

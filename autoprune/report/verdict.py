@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from autoprune.metrics.statistics import Outcome, unpaired
 from autoprune.report.words import TIMES, Entry, Summary, measured, percent, plus_minus
-
-Outcome = Literal["better", "worse", "within noise", "no interval"]
 
 NAMES = {
     "random": "random masks",
@@ -53,23 +50,13 @@ def difference(front: Entry, baseline: Entry) -> tuple[float, float | None, floa
 
     Notes
     -----
-    The interval of the difference is put together from the two intervals (method of variance
-    estimates recovery): ``d - sqrt((a - la)^2 + (ub - b)^2)`` to ``d + sqrt((ua - a)^2 +
-    (b - lb)^2)``. Both accuracies are read on the same images, which makes it cautious.
-
-    References
-    ----------
-    G. Y. Zou, A. Donner, "Construction of confidence limits about effect measures: a general
-    approach", Statistics in Medicine 27, 2008.
+    Both accuracies are read on the same images, which makes `unpaired` cautious.
     """
     (a, of_a, split_a), (b, of_b, split_b) = measured(front), measured(baseline)
-    gap = a - b
     if of_a is None or of_b is None or split_a != split_b:
-        return gap, None, None, "no interval"
-    low = gap - math.hypot(a - of_a[0], of_b[1] - b)
-    high = gap + math.hypot(of_a[1] - a, b - of_b[0])
-    outcome: Outcome = "better" if low > 0 else "worse" if high < 0 else "within noise"
-    return gap, low, high, outcome
+        return a - b, None, None, "no interval"
+    found = unpaired((a, of_a[0], of_a[1]), (b, of_b[0], of_b[1]))
+    return found.difference, found.low, found.high, found.outcome
 
 
 def at_least_as_sparse(front: Sequence[Entry], density: float) -> Entry | None:

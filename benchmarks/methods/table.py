@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import t as student
+from autoprune.metrics.statistics import Comparison, paired
 
 Row = dict[str, Any]
 
@@ -18,20 +18,27 @@ class Gap:
 
     Parameters
     ----------
-    mean, half : float
-        Mean, and half of its 95 % interval (Student's t over the pairs).
-    count : int
-        Pairs.
+    found : Comparison
+        The difference, as fractions.
     """
 
-    mean: float
-    half: float
-    count: int
+    found: Comparison
+
+    @property
+    def mean(self) -> float:
+        """Mean."""
+        return 100 * self.found.difference
+
+    @property
+    def half(self) -> float:
+        """Half of its 95 % interval; infinite from one pair."""
+        low, high = self.found.low, self.found.high
+        return math.inf if low is None or high is None else 50 * (high - low)
 
     @property
     def noise(self) -> bool:
         """Whether the interval holds 0."""
-        return abs(self.mean) <= self.half
+        return self.found.outcome in ("within noise", "no interval")
 
     def __str__(self) -> str:
         return f"{self.mean:+.2f} ± {self.half:.2f}"
@@ -56,7 +63,7 @@ class Table:
 
     def accuracies(self, label: str, target: float) -> list[float]:
         """Return test accuracies in percent; a run that gave no model counts as it tested."""
-        return [100 * row["metrics"]["test_accuracy"] for row in self.rows(label, target)]
+        return [100 * accuracy for accuracy in self._fractions(label, target)]
 
     def mean(self, label: str, target: float) -> float:
         """Return the mean test accuracy in percent."""
@@ -72,14 +79,7 @@ class Table:
 
     def gap(self, one: str, other: str, target: float) -> Gap:
         """Return how many points `one` lies above `other`, seed by seed."""
-        pairs = zip(self.accuracies(one, target), self.accuracies(other, target), strict=True)
-        return interval([a - b for a, b in pairs])
+        return Gap(paired(self._fractions(one, target), self._fractions(other, target)))
 
-
-def interval(values: list[float]) -> Gap:
-    """Return a mean with its 95 % interval."""
-    count = len(values)
-    if count < 2:
-        return Gap(values[0], math.inf, count)
-    spread = statistics.stdev(values) / math.sqrt(count)
-    return Gap(statistics.fmean(values), float(student.ppf(0.975, count - 1)) * spread, count)
+    def _fractions(self, label: str, target: float) -> list[float]:
+        return [row["metrics"]["test_accuracy"] for row in self.rows(label, target)]
