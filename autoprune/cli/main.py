@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from autoprune.cli import export, inspect, listing, run, search, serve, studies
+from autoprune.cli import export, inspect, listing, oracle, run, search, serve, studies, sweep
 from autoprune.core.errors import AutoPruneError, BadInput
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (search, run, studies, export, listing, inspect, serve):
+for module in (search, run, oracle, sweep, studies, export, listing, inspect, serve):
     module.register(app)
 
 

@@ -39,7 +39,6 @@ _ENVIRONMENT = {
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _RUN_TAGS = {
     "mlflow.user": "autoprune",
-    "mlflow.source.name": "autoprune search",
     "mlflow.source.type": "LOCAL",
 }
 _PAUSE_S = 2.0
@@ -84,7 +83,7 @@ class Mirror:
         # Read now: MLflow removes MLFLOW_RUN_ID from the environment when it starts a run.
         self.target = find_target(self.home, study, tracking_uri)
         self._artifacts = artifacts
-        self._copy: _Copy | None = None
+        self._copy: Copy | None = None
         self._seen = 0
         self._failed = False
         self._wake, self._closing = threading.Event(), threading.Event()
@@ -186,7 +185,7 @@ class Mirror:
 
     def _refresh(self, events: list[Event]) -> None:
         if self._copy is None:
-            self._copy = _Copy(self.target, _study_key(self.home, self.study), self.study)
+            self._copy = Copy(self.target, _study_key(self.home, self.study), self.study)
         summary = summarize(events)
         self._copy.write(events, summary, str(self.home), self._artifacts)
         self._seen, self._failed = len(events), False
@@ -206,7 +205,12 @@ def sync(
 
 def _study_key(home: Path, study: str) -> str:
     """Return the study's key, drawn when it is first mirrored and deleted with its folder."""
-    path = study_folder(home, study) / "mlflow.json"
+    return key_in(study_folder(home, study), study)
+
+
+def key_in(folder: Path, study: str) -> str:
+    """Return the key that a study's folder keeps, drawn when there is none yet."""
+    path = folder / "mlflow.json"
     if not path.exists():
         new = path.with_suffix(f".{os.getpid()}")
         new.write_text(json.dumps({"key": f"{study}-{uuid.uuid4().hex[:12]}"}))
@@ -224,11 +228,26 @@ def _connect(uri: str) -> MlflowClient:
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-class _Copy:
-    """One study in one store."""
+class Copy:
+    """One study in one store.
 
-    def __init__(self, target: Target, key: str, study: str) -> None:
+    Parameters
+    ----------
+    target : Target
+        Where it goes.
+    key : str
+        Finds its run again, as the tag ``autoprune.key``.
+    study : str
+        Its name.
+    source : str
+        The command that runs it.
+    """
+
+    def __init__(
+        self, target: Target, key: str, study: str, source: str = "autoprune search"
+    ) -> None:
         self.key, self.study = key, study
+        self._tags = {**_RUN_TAGS, "mlflow.source.name": source}
         self.client = _connect(target.uri)
         run = self._given(target.run_id) if target.run_id else self._found(target)
         self.experiment_id: str = run.info.experiment_id
@@ -259,7 +278,7 @@ class _Copy:
         experiment_id = target.experiment_id or self._experiment(target)
         if found := self._search(experiment_id, f"tags.`autoprune.key` = '{self.key}'"):
             return found[0]
-        tags = {**_RUN_TAGS, "autoprune.key": self.key, "autoprune.study": self.study}
+        tags = {**self._tags, "autoprune.key": self.key, "autoprune.study": self.study}
         return self.client.create_run(experiment_id, tags=tags, run_name=self.study)
 
     def _experiment(self, target: Target) -> str:
@@ -278,7 +297,7 @@ class _Copy:
         self, events: list[Event], summary: dict[str, Any], home: str, artifacts: Artifacts
     ) -> None:
         """Bring the runs to where the journal is."""
-        self._write_children(content.children(events, summary, self.key))
+        self.write_children(content.children(events, summary, self.key))
         self._write_files(summary, artifacts)
         self._write_parent(events, summary, home)
 
@@ -304,14 +323,37 @@ class _Copy:
         if front == self._front:
             return
         self.client.log_text(self.run_id, json.dumps(summary["front"], indent=1), "front.json")
-        for name, path in artifacts(summary).items():
+        self._write_artifacts(artifacts(summary))
+        self._front = front
+
+    def _write_artifacts(self, files: Mapping[str, Path]) -> None:
+        for name, path in files.items():
             with tempfile.TemporaryDirectory() as folder:
                 link = Path(folder, name)
                 link.symlink_to(path.resolve())
                 self.client.log_artifact(self.run_id, str(link))
-        self._front = front
 
-    def _write_children(self, children: Iterable[content.Child]) -> None:
+    def write_run(
+        self,
+        *,
+        values: Iterable[content.Value],
+        params: Mapping[str, str],
+        note: str,
+        files: Mapping[str, Path],
+        texts: Mapping[str, str],
+        end_s: float,
+    ) -> None:
+        """Bring the study's own run to a finished answer."""
+        new = {key: value for key, value in params.items() if key not in self._params}
+        self._log(self.run_id, values, new, {"mlflow.note.content": note})
+        self._params |= set(new)
+        for name, text in texts.items():
+            self.client.log_text(self.run_id, text, name)
+        self._write_artifacts(files)
+        self._end(self.run_id, "FINISHED", end_s)
+
+    def write_children(self, children: Iterable[content.Child]) -> None:
+        """Write child runs whose content changed, and remove those that are no more."""
         kept = set()
         for child in children:
             kept.add(child.key)
@@ -328,7 +370,7 @@ class _Copy:
             self.client.delete_run(self._children.pop(key)[0])
 
     def _create(self, child: content.Child) -> str:
-        tags = {**_RUN_TAGS, "autoprune.key": child.key, "mlflow.parentRunId": self.run_id}
+        tags = {**self._tags, "autoprune.key": child.key, "mlflow.parentRunId": self.run_id}
         start_ms = self._ms(child.start_s)
         run = self.client.create_run(self.experiment_id, start_ms, tags, child.name)
         self._children[child.key] = (run.info.run_id, None)

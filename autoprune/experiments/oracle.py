@@ -1,0 +1,558 @@
+"""SILO against the Oracle: an exhaustive search of each cycle's peak learning rate.
+
+In every prune-retrain cycle one run per candidate peak starts from the same weights, mask and data
+order, seed by seed; the candidate of the best mean validation accuracy is the Oracle's peak, and
+its network goes into the next cycle. Other schedules run through the same cycles beside it.
+
+References
+----------
+S. Liu, R. Ghosh, J. Tan Chong Min, M. Motani, "Optimizing Learning Rate Schedules for Iterative
+Pruning of Deep Neural Networks", TMLR 2023, arXiv 2212.06144. The grid, the tolerance and the
+greedy rule are ours (the paper's own are configuration here).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from statistics import fmean, stdev
+from typing import Any
+
+from autoprune.core.config import LRConfig, TaskConfig, TrialConfig, parse
+from autoprune.core.errors import BadInput, ConfigError
+from autoprune.core.records import TaskInfo
+from autoprune.experiments.answers import compare, curve, dense_accuracy
+from autoprune.experiments.base import Costs, Results, Wanted
+from autoprune.methods.base import complete, cycle_in_plan, lr_schedule
+from autoprune.pruning.registry import SPARSITY_SCHEDULES
+from autoprune.search.plans import StageCosts
+from autoprune.trial.plan import check_fit, check_steps, make_plan
+
+DEFAULT_PEAKS = (1e-3, 3e-1, 12)
+FEW = 2
+
+
+@dataclass(frozen=True)
+class OracleOptions:
+    """How an Oracle is asked.
+
+    Parameters
+    ----------
+    base : TrialConfig
+        An iterative trial, completed: its rounds are the cycles, its sparsity that of the last
+        one. Its schedule is SILO's, whose profile inside a cycle every candidate has.
+    peaks : tuple of float
+        Candidates, ascending, > 0, at least two.
+    seeds : tuple of int
+        Replicates, at least one.
+    epochs : int
+        Epochs of one cycle.
+    tolerance : float
+        A candidate so close to the best validation accuracy of its cycle is as good.
+
+    Raises
+    ------
+    ConfigError
+        If a value breaks its rule.
+    """
+
+    base: TrialConfig
+    peaks: tuple[float, ...]
+    seeds: tuple[int, ...]
+    epochs: int
+    tolerance: float = 0.005
+
+    def __post_init__(self) -> None:
+        if len(self.peaks) < FEW:
+            raise ConfigError(
+                "--peaks",
+                f"must be at least {FEW} learning rates: a grid of one decides nothing",
+                len(self.peaks),
+            )
+        wrong = [peak for peak in self.peaks if not 0.0 < peak < math.inf]
+        if wrong:
+            raise ConfigError("--peaks", "must be learning rates > 0", wrong[0])
+        if list(self.peaks) != sorted(set(self.peaks)):
+            raise ConfigError("--peaks", "must ascend, each once", list(self.peaks))
+        if not self.seeds:
+            raise ConfigError("--seeds", "must be at least 1", 0)
+        if self.epochs < 1:
+            raise ConfigError("--epochs", "must be at least 1", self.epochs)
+        if not 0.0 <= self.tolerance < 1.0:
+            raise ConfigError("--tolerance", "must be in [0, 1)", self.tolerance)
+        if self.base.lr.name != "silo":
+            raise ConfigError("--lr", "must be silo, which the Oracle is asked about", self.base.lr)
+
+
+def log_grid(low: float, high: float, count: int) -> tuple[float, ...]:
+    """Return `count` learning rates from `low` to `high`, even in the logarithm.
+
+    Raises
+    ------
+    ConfigError
+        If the ends are not ``0 < low < high``, or there are fewer than two.
+    """
+    if count < FEW:
+        rule = f"must be at least {FEW} learning rates: a grid of one decides nothing"
+        raise ConfigError("--peaks", rule, count)
+    if not 0.0 < low < high < math.inf:
+        raise ConfigError(
+            "--low, --high", "must be learning rates with 0 < low < high", (low, high)
+        )
+    step = math.log(high / low) / (count - 1)
+    inner = [float(f"{low * math.exp(step * k):.6g}") for k in range(1, count - 1)]
+    return (low, *inner, high)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A schedule that runs through the Oracle's cycles.
+
+    `config` is None while its parameters are not known yet, or for good with a `reason`.
+    """
+
+    name: str
+    label: str
+    config: TrialConfig | None = None
+    reason: str = ""
+
+
+@dataclass
+class OracleDesign:
+    """The Oracle's question (implements `experiments.base.Design`)."""
+
+    options: OracleOptions
+    kind: str = field(default="oracle", init=False)
+    measure: tuple[str, ...] = field(default=("rounds",), init=False)
+    _info: TaskInfo | None = field(default=None, init=False)
+    _memo: dict[tuple[Any, ...], TrialConfig] = field(default_factory=dict, init=False)
+    _runs: dict[tuple[int, str, bool], list[Wanted]] = field(default_factory=dict, init=False)
+
+    @property
+    def task(self) -> TaskConfig:
+        """The task."""
+        return self.options.base.task
+
+    @property
+    def cycles(self) -> int:
+        """Number of prune-retrain cycles."""
+        return int(self.options.base.params["rounds"])
+
+    @property
+    def top_epochs(self) -> int:
+        """Retraining epochs over all cycles."""
+        return self.options.epochs * self.cycles
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that decides the jobs."""
+        options = self.options
+        return {
+            "base": options.base.trial_id,
+            "peaks": list(options.peaks),
+            "seeds": list(options.seeds),
+            "epochs": options.epochs,
+            "tolerance": options.tolerance,
+        }
+
+    def begin(self, info: TaskInfo) -> None:
+        """Refuse a trial that is too short for its method, or does not fit the model."""
+        job = self._over_seeds(self.options.base)[0].job(0)
+        check_fit(job.config, info)
+        check_steps(job, info, "--epochs")
+        make_plan(job, self.top_epochs, pretrained=info.pretrained)
+        self._info = info
+
+    # The grid -----------------------------------------------------------------------------------
+
+    def wanted(self, results: Results, costs: Costs) -> Sequence[Wanted]:
+        """Return the grid of the cycle that is not decided yet, then the rivals."""
+        chosen = self.chosen(results)
+        wanted = [
+            one for m in range(min(len(chosen) + 1, self.cycles)) for one in self._grid(chosen[:m])
+        ]
+        if len(chosen) == self.cycles:
+            wanted += self._over_seeds(self._listed(chosen), tag="oracle")
+        wanted += self._over_seeds(self._dense(), "dense")
+        for rival in self.rivals(results):
+            if rival.config is not None:
+                wanted += self._over_seeds(rival.config, tag=rival.name)
+        return list({one.key: one for one in wanted}.values())
+
+    def _grid(self, chosen: tuple[float, ...]) -> list[Wanted]:
+        """Return one cycle's candidates, those of earlier cycles being chosen."""
+        tag = f"cycle {len(chosen) + 1}"
+        return [
+            one
+            for peak in self.options.peaks
+            for one in self._over_seeds(self._candidate(chosen, peak), test=False, tag=tag)
+        ]
+
+    def chosen(self, results: Results) -> tuple[float, ...]:
+        """Return the Oracle's peaks of the cycles that are decided, the first one first."""
+        chosen: tuple[float, ...] = ()
+        while len(chosen) < self.cycles:
+            scores = self._scores(chosen, results)
+            if scores is None:
+                break
+            means = [fmean(row) for row in scores]
+            # Tie-break: the lowest peak (card silo).
+            chosen += (self.options.peaks[means.index(max(means))],)
+        return chosen
+
+    def _scores(self, chosen: tuple[float, ...], results: Results) -> list[list[float]] | None:
+        """Return validation accuracies by candidate and seed; None while one is missing."""
+        keys = [one.key for one in self._grid(chosen)]
+        if any(key not in results for key in keys):
+            return None
+        values = [results[key].metrics["val_accuracy"] for key in keys]
+        count = len(self.options.seeds)
+        return [values[i : i + count] for i in range(0, len(values), count)]
+
+    def _candidate(self, chosen: tuple[float, ...], peak: float) -> TrialConfig:
+        key = ("candidate", chosen, peak)
+        if key not in self._memo:
+            whole = self._listed((*chosen, peak))
+            stop = len(chosen) + 1
+            last = stop == self.cycles
+            self._memo[key] = whole if last else replace(whole, stop_round=stop)
+        return self._memo[key]
+
+    def _listed(self, peaks: tuple[float, ...]) -> TrialConfig:
+        key = ("listed", peaks)
+        if key not in self._memo:
+            text = ",".join(f"{peak:.9g}" for peak in peaks)
+            self._memo[key] = self._with_lr("listed", {"peaks": text, **self._profile})
+        return self._memo[key]
+
+    def _over_seeds(self, config: TrialConfig, tag: str = "", *, test: bool = True) -> list[Wanted]:
+        """Return a trial on all seeds; asked for once and again, so made once."""
+        key = (id(config), tag, test)  # every configuration is kept, so its id stays its own
+        if key not in self._runs:
+            self._runs[key] = [
+                Wanted(config, self.top_epochs, seed, test, tag) for seed in self.options.seeds
+            ]
+        return self._runs[key]
+
+    def _with_lr(self, name: str, params: dict[str, Any]) -> TrialConfig:
+        config = replace(self.options.base, lr=LRConfig(name=name, params=params))
+        return complete(config, "oracle")
+
+    def _dense(self) -> TrialConfig:
+        key = ("dense",)
+        if key not in self._memo:
+            base = self.options.base
+            dense = TrialConfig(task=base.task, train=base.train, method="dense", sparsity=0.0)
+            self._memo[key] = complete(dense, "oracle")
+        return self._memo[key]
+
+    @cached_property
+    def _silo(self) -> Any:
+        return parse(lr_schedule("silo"), self.options.base.lr.params, "lr.silo")
+
+    @property
+    def _profile(self) -> dict[str, float]:
+        return {name: getattr(self._silo, name) for name in ("warmup", "first", "second")}
+
+    # The rivals ---------------------------------------------------------------------------------
+
+    def rivals(self, results: Results) -> list[Rival]:
+        """Return the other schedules; those whose parameters depend on results fill in later."""
+        peak, fitted = self.best_fixed(results), self.fitted(results)
+        rivals = [Rival("silo", "SILO", self.options.base)]
+        rivals += [
+            Rival("fixed_grid", f"fixed peak {p:g}", self._fixed(p)) for p in self.options.peaks
+        ]
+        rivals.append(
+            Rival(
+                "silo_fitted",
+                self._fitted_label,
+                None
+                if fitted is None
+                else self._made("silo", {**self.options.base.lr.params, **fitted}),
+            )
+        )
+        named = {"fixed_peak": "best fixed peak", "cosine": "cosine", "one_cycle": "one-cycle"}
+        for name, label in named.items():
+            config = None
+            if peak is not None:
+                config = (
+                    self._fixed(peak) if name == "fixed_peak" else self._made(name, {"peak": peak})
+                )
+            shown = (
+                label if peak is None else f"{label}, {peak:.3g}" if name == "fixed_peak" else label
+            )
+            rivals.append(Rival(name, shown, config))
+        rivals += [self._guarded("lrw", "LR rewinding"), self._guarded("allr", "ALLR")]
+        return rivals
+
+    def _fixed(self, peak: float) -> TrialConfig:
+        return self._made("fixed_peak", {"peak": peak, **self._profile})
+
+    def _made(self, name: str, params: dict[str, Any]) -> TrialConfig:
+        key = ("made", name, *sorted(params.items()))
+        if key not in self._memo:
+            self._memo[key] = self._with_lr(name, params)
+        return self._memo[key]
+
+    def _guarded(self, name: str, label: str) -> Rival:
+        """Return a rival that the task may not allow, with the reason then."""
+        assert self._info is not None, "begin() comes first"
+        try:
+            config = self._made(name, {})
+            job = self._over_seeds(config)[0].job(0)
+            make_plan(job, self.top_epochs, pretrained=self._info.pretrained)
+        except BadInput as error:
+            return Rival(name, label, reason=str(error))
+        return Rival(name, label, config)
+
+    def best_fixed(self, results: Results) -> float | None:
+        """Return the peak that, kept in all cycles, validates best at the last one."""
+        means = []
+        for peak in self.options.peaks:
+            keys = [one.key for one in self._over_seeds(self._fixed(peak))]
+            if any(key not in results for key in keys):
+                return None
+            means.append(fmean(results[key].metrics["val_accuracy"] for key in keys))
+        return self.options.peaks[means.index(max(means))]
+
+    @property
+    def num_fitted(self) -> int:
+        """Cycles that SILO's parameters are fitted on: the first half, rounded up."""
+        return math.ceil(self.cycles / 2)
+
+    @property
+    def _fitted_label(self) -> str:
+        return f"SILO, fitted on {self.num_fitted} cycles"
+
+    def fitted(self, results: Results) -> dict[str, float] | None:
+        """Fit SILO's `low` and `rise` to the Oracle's peaks of the first cycles."""
+        chosen = self.chosen(results)[: self.num_fitted]
+        if len(chosen) < self.num_fitted:
+            return None
+        unit = replace(self._silo, low=1e-12, rise=1.0)
+        shares = [unit.peak(self._cycle(m)) - 1e-12 for m in range(1, self.num_fitted + 1)]
+        return fit_silo(shares, chosen)
+
+    def _cycle(self, number: int) -> Any:
+        sparsity = self._sparsity(number)
+        return cycle_in_plan(number, self.cycles, sparsity, self.options.base.sparsity)
+
+    def _sparsity(self, number: int) -> float:
+        schedule = SPARSITY_SCHEDULES.get(str(self.options.base.params["schedule"]))
+        return float(schedule(number / self.cycles, self.options.base.sparsity))
+
+    # The answer ---------------------------------------------------------------------------------
+
+    def summary(self, results: Results, costs: Costs) -> dict[str, Any]:
+        """Return what is known, see `docs/learning-rate.md`."""
+        assert self._info is not None, "begin() comes first"
+        options, chosen = self.options, self.chosen(results)
+        rivals = [Rival("oracle", "Oracle", self._whole(chosen)), *self.rivals(results)]
+        schedules = [self._schedule(r, chosen, results) for r in rivals if r.name != "fixed_grid"]
+        by_name = {row["name"]: row for row in schedules}
+        return {
+            "data": options.base.task.data,
+            "model": options.base.task.model,
+            "method": options.base.method,
+            "seeds": list(options.seeds),
+            "peaks": list(options.peaks),
+            "tolerance": options.tolerance,
+            "epochs": options.epochs,
+            "dense": dense_accuracy(self._over_seeds(self._dense()), results),
+            "cycles": [self._row(m, chosen, by_name, results) for m in range(1, len(chosen) + 1)],
+            "fitted": self._fitted_words(results),
+            "best_fixed": self.best_fixed(results),
+            "schedules": schedules,
+            "comparisons": self._comparisons(by_name),
+            **self._costs(chosen, results, costs),
+        }
+
+    def _whole(self, chosen: tuple[float, ...]) -> TrialConfig | None:
+        return self._listed(chosen) if len(chosen) == self.cycles else None
+
+    def _fitted_words(self, results: Results) -> dict[str, Any] | None:
+        found = self.fitted(results)
+        if found is None:
+            return None
+        rest = {"beta": self._silo.beta, "delay": self._silo.delay}
+        return {**found, **rest, "cycles_used": self.num_fitted}
+
+    def _row(
+        self,
+        number: int,
+        chosen: tuple[float, ...],
+        schedules: dict[str, dict[str, Any]],
+        results: Results,
+    ) -> dict[str, Any]:
+        """Return one decided cycle."""
+        scores = self._scores(chosen[: number - 1], results)
+        assert scores is not None, "the cycle is decided"
+        low, high = interval([fmean(row) for row in scores], self.options.tolerance)
+        band = [self.options.peaks[low], self.options.peaks[high]]
+        silo = self._silo.peak(self._cycle(number))
+        row = {
+            "cycle": number,
+            "sparsity": self._sparsity(number),
+            "oracle_peak": chosen[number - 1],
+            "interval": band,
+            "silo_peak": silo,
+            "inside": band[0] <= silo <= band[1],
+        }
+        for name in ("oracle", "silo"):
+            found = schedules[name]
+            for key, split in ((f"{name}_accuracy", "test"), (f"{name}_val_accuracy", "val")):
+                means = found[f"{split}_accuracy"]
+                row[key] = means[number - 1] if means else None
+        row["grid"] = [
+            {
+                "peak": peak,
+                "val_accuracy": fmean(values),
+                "val_std": stdev(values) if len(values) > 1 else None,
+            }
+            for peak, values in zip(self.options.peaks, scores, strict=True)
+        ]
+        return row
+
+    def _schedule(
+        self, rival: Rival, chosen: tuple[float, ...], results: Results
+    ) -> dict[str, Any]:
+        """Return one schedule's curves over the cycles; empty while a seed is missing."""
+        assert self._info is not None, "begin() comes first"
+        wanted = [] if rival.config is None else self._over_seeds(rival.config)
+        found = curve(wanted, results, self._info.num_test)
+        known = rival.config is not None and bool(found["val"])
+        peaks = [self._peak_of(rival.config, m) for m in range(1, self.cycles + 1)] if known else []
+        row = {"name": rival.name, "label": rival.label, "peaks": peaks, **found}
+        row["config"] = {} if rival.config is None else dict(rival.config.lr.params)
+        return {**row, "reason": rival.reason} if rival.reason else row
+
+    def _peak_of(self, config: TrialConfig | None, number: int) -> float | None:
+        """Return a schedule's peak in a cycle, where the plan alone decides it."""
+        assert config is not None, "asked of known schedules"
+        schedule: Any = parse(lr_schedule(config.lr.name), config.lr.params, "lr")
+        if config.lr.name in {"silo", "listed"}:
+            return float(schedule.peak(self._cycle(number)))
+        return getattr(schedule, "peak", None) if "peak" in config.lr.params else None
+
+    def _comparisons(self, schedules: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        """Compare SILO and the Oracle with the best fixed peak, and one with the other."""
+        pairs = [("silo", "fixed_peak"), ("silo_fitted", "fixed_peak"), ("oracle", "fixed_peak")]
+        pairs += [("silo", "oracle"), ("silo_fitted", "oracle")]
+        pairs += [("silo", name) for name in ("cosine", "one_cycle", "lrw", "allr")]
+        rows = []
+        for name, against in pairs:
+            one, other = schedules[name]["test"], schedules[against]["test"]
+            if not one or not other:
+                continue
+            for number in self._compared:
+                found = compare(one[number - 1], other[number - 1])
+                place = {"cycle": number, "sparsity": self._sparsity(number)}
+                rows.append({"name": name, "against": against, **place, **found})
+        return rows
+
+    @property
+    def _compared(self) -> list[int]:
+        """The cycles that are compared: the last, and all from a sparsity of 98 % on."""
+        sparse = [m for m in range(1, self.cycles) if self._sparsity(m) >= 0.98 - 1e-9]
+        return [*sparse, self.cycles]
+
+    def _costs(self, chosen: tuple[float, ...], results: Results, costs: Costs) -> dict[str, Any]:
+        """Return retraining epochs of SILO and of the Oracle, the dense runs left out."""
+        dense = _union([costs(one) for one in self._over_seeds(self._dense())])
+        jobs = [one for m in range(len(chosen)) for one in self._grid(chosen[:m])]
+        rivals = self.rivals(results)
+        silo = self._over_seeds(self.options.base)
+        rest = [
+            one
+            for rival in rivals
+            if rival.config is not None
+            for one in self._over_seeds(rival.config)
+            if one.key in results
+        ]
+
+        def epochs(wanted: Sequence[Wanted]) -> float:
+            stages = _union([costs(one) for one in wanted])
+            return sum(cost for key, cost in stages.items() if key not in dense)
+
+        oracle = epochs(jobs)
+        own = epochs(silo)
+        return {
+            # The Oracle's share of a full grid stands for it while it is not complete.
+            "cost_ratio": own / oracle * len(chosen) / self.cycles if oracle else None,
+            "costs": {
+                "oracle_epochs": oracle,
+                "silo_epochs": own,
+                "other_epochs": epochs([*jobs, *rest]) - oracle,
+            },
+        }
+
+
+def _union(stages: Sequence[StageCosts]) -> StageCosts:
+    return {key: cost for costs in stages for key, cost in costs.items()}
+
+
+def interval(means: Sequence[float], tolerance: float) -> tuple[int, int]:
+    """Return the ends of the contiguous candidates around the best within a tolerance of it.
+
+    Parameters
+    ----------
+    means : sequence of float
+        Mean accuracy of each candidate, in the order of the grid.
+    tolerance : float
+        Greatest distance to the best, a fraction.
+
+    Returns
+    -------
+    int, int
+        Positions of the first and the last candidate.
+
+    Examples
+    --------
+    >>> interval([0.80, 0.896, 0.90, 0.897, 0.85, 0.899], 0.005)
+    (1, 3)
+    """
+    best = list(means).index(max(means))
+
+    def near(place: int) -> bool:
+        # Shares of a finite set: the margin keeps rounding from deciding.
+        return 0 <= place < len(means) and means[best] - means[place] <= tolerance + 1e-12
+
+    low = high = best
+    while near(low - 1):
+        low -= 1
+    while near(high + 1):
+        high += 1
+    return low, high
+
+
+def fit_silo(shares: Sequence[float], peaks: Sequence[float]) -> dict[str, float]:
+    """Fit SILO's `low` and `rise` to peaks by least squares of their logarithms.
+
+    Parameters
+    ----------
+    shares : sequence of float
+        The S-curve at each cycle, in [0, 1].
+    peaks : sequence of float
+        The peaks to meet, > 0.
+
+    Returns
+    -------
+    dict
+        ``low`` > 0 and ``rise`` >= 0.
+    """
+    from scipy.optimize import least_squares
+
+    def misses(values: Any) -> list[float]:
+        low, rise = values
+        return [
+            math.log(low + rise * share) - math.log(peak)
+            for share, peak in zip(shares, peaks, strict=True)
+        ]
+
+    top = 10 * max(peaks)
+    start = (min(peaks), max(peaks) / 2)
+    found = least_squares(misses, start, bounds=((min(peaks) / 10, 0.0), (top, top)))
+    low, rise = (float(f"{value:.6g}") for value in found.x)
+    return {"low": low, "rise": rise}
