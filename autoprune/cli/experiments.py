@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from autoprune.search.runner import Workers
 
 _LOG = logging.getLogger(__name__)
+
+ANSWER = "answer.json"
+_SHOWN = (".png", ".csv")
 
 Answer = dict[str, Any]
 Picture = Callable[[Answer, Path], Any]
@@ -118,11 +122,40 @@ def ask(
             raise
         answer = experiment.summary()
         made = files.write(answer, experiment.folder)
+        (experiment.folder / ANSWER).write_text(json.dumps(answer, indent=1), encoding="utf-8")
     for path in made.values():
         show(f"written: {path}")
     answer["files"] = {name: str(path) for name, path in made.items()}
     answer["mlflow"] = _mirror(answer, made, home, tracking_uri)
     return answer
+
+
+def answered(home: Path) -> list[str]:
+    """Return the ready-made studies of a home that have their answer, by name."""
+    from autoprune.experiments.session import FOLDER
+
+    return sorted(path.parent.name for path in (home / FOLDER).glob(f"*/{ANSWER}"))
+
+
+def sync_answer(home: Path, name: str, tracking_uri: str | None) -> dict[str, Any]:
+    """Mirror one answer as it was written; return where it is.
+
+    Raises
+    ------
+    AutoPruneError
+        If MLflow cannot be reached or refuses.
+    """
+    from autoprune.core.errors import AutoPruneError
+    from autoprune.experiments.session import FOLDER
+    from autoprune.tracking.answers import mirror_answer
+
+    folder = home / FOLDER / name
+    answer = json.loads((folder / ANSWER).read_text(encoding="utf-8"))
+    files = {path.name: path for path in sorted(folder.glob("*")) if path.suffix in _SHOWN}
+    try:
+        return mirror_answer(answer, files, home, tracking_uri)
+    except Exception as error:
+        raise AutoPruneError(f"MLflow failed: {error}") from error
 
 
 def _run(experiment: Experiment) -> None:
@@ -150,5 +183,6 @@ def _mirror(
     try:
         return mirror_answer(answer, files, home, tracking_uri)
     except Exception as error:  # noqa: BLE001 - MLflow's stores raise what they like
-        _LOG.warning("MLflow failed, the answer is in %s: %s", home, error)
+        name = answer["study"]
+        _LOG.warning("MLflow failed, `autoprune sync %s` catches up: %s", name, error)
         return {"tracking_uri": tracking_uri, "experiment_id": None, "run_id": None}

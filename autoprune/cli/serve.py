@@ -34,11 +34,14 @@ def sync(
     json: options.Json = False,
 ) -> None:
     """Copy journals to MLflow again, after an outage or to another server."""
+    from autoprune.cli.experiments import answered, sync_answer
     from autoprune.cli.mirror import sync_study
     from autoprune.search.study import list_names
 
-    names = [study] if study else list_names(home)
+    answers = answered(home) if study is None else [n for n in answered(home) if n == study]
+    names = list_names(home) if study is None else [] if answers else [study]
     rows = [{"study": name, **sync_study(home, name, tracking_uri)} for name in names]
+    rows += [{"study": name, **sync_answer(home, name, tracking_uri)} for name in answers]
     for row in rows:
         show(f"{row['study']}: run {row['run_id']} in {row['tracking_uri']}")
     if not rows:

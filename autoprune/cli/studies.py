@@ -46,10 +46,11 @@ def front(
 
 def studies(home: options.Home = options.HOME, json: options.Json = False) -> None:
     """List the studies of a home, with their state and disk use."""
+    from autoprune.experiments.session import list_experiments
     from autoprune.report.tables import studies_table
     from autoprune.search.study import list_studies
 
-    rows = list_studies(home)
+    rows = [*list_studies(home), *list_experiments(home)]
     show(studies_table(rows))
     emit(rows, as_json=json)
 
@@ -60,8 +61,13 @@ def remove(
     json: options.Json = False,
 ) -> None:
     """Delete a study; stages that other studies may share stay in the store until it is full."""
-    from autoprune.search.study import remove_study
+    from autoprune.experiments.session import experiment_folder
+    from autoprune.search.study import remove_folder, remove_study, study_folder
 
-    freed = remove_study(home, study)
+    ready_made = experiment_folder(home, study)
+    if ready_made is None or study_folder(home, study).is_dir():
+        freed = remove_study(home, study)
+    else:
+        freed = remove_folder(ready_made)
     show(f"deleted study {study!r} ({freed / 1e6:.1f} MB)")
     emit({"study": study, "freed_bytes": freed}, as_json=json)

@@ -15,7 +15,9 @@ from autoprune.experiments.base import Design, ExperimentEngine
 from autoprune.search.journal import VERSION, Journal, load_events
 from autoprune.search.plans import Planner
 from autoprune.search.runner import Runner, Workers
-from autoprune.search.study import folder_of, lock_folder
+from autoprune.search.session import trim_store
+from autoprune.search.state import State
+from autoprune.search.study import folder_bytes, folder_of, lock_folder, status_of
 
 FOLDER = "experiments"
 
@@ -155,7 +157,9 @@ class Experiment:
         }
 
     def close(self) -> None:
-        """Let go of the study."""
+        """Let go of the study, and bring the store down to its size."""
+        if self.engine is not None and self.engine.state.status == "complete":
+            trim_store(self.home)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -177,3 +181,29 @@ def default_name(design: Design) -> str:
     task = design.task
     what = Path(task.task_file).stem if task.task_file else f"{task.data}-{task.model}"
     return f"{design.kind}-{what}-{digest(design.identity())[:6]}"
+
+
+def list_experiments(home: Path) -> list[dict[str, Any]]:
+    """Return the ready-made studies of a home: name, kind, status, finished jobs, bytes."""
+    rows = []
+    for path in sorted((Path(home) / FOLDER).glob("*/journal.jsonl")):
+        if events := load_events(path):
+            state = State(events)
+            rows.append(
+                {
+                    "study": path.parent.name,
+                    "kind": events[0]["question"]["kind"],
+                    "status": status_of(path.parent, state),
+                    "jobs": len(state.records),
+                    "hypervolume": None,
+                    "wall_s": state.time_s,
+                    "bytes": folder_bytes(path.parent),
+                }
+            )
+    return rows
+
+
+def experiment_folder(home: Path, name: str) -> Path | None:
+    """Return a ready-made study's folder, or None where there is no such study."""
+    folder = folder_of(Path(home) / FOLDER, name)
+    return folder if (folder / "journal.jsonl").exists() else None

@@ -438,7 +438,7 @@ class SweepDesign:
             points = curve["points"]
             if len(points) == len(self._points) >= 3:
                 phases[curve["method"]] = find_phases(
-                    [point["sparsity"] for point in points],
+                    [point.sparsity for point in self._points],
                     [point["accuracy"] for point in points],
                     [point["train_accuracy"] for point in points],
                     _pooled([point["std"] for point in points]),

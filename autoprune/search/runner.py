@@ -118,13 +118,14 @@ class Runner:
             threads=max(1, usable_threads() // workers.count),
             measure=measure,
         )
+        self._task: Any = None
         self._context: Any = None
         self.info: TaskInfo
         if workers.on_ray:
             self.info = describe_task(task)
         else:
-            opener: Any = load_object("autoprune.trial.context:probe_and_open")
-            self.info, self._context = opener(settings)
+            probe: Any = load_object("autoprune.trial.context:probe_here")
+            self.info, self._task = probe(settings)
         self.settings = replace(settings, fingerprint=self.info.fingerprint)
 
     def keep_threads(self, threads: int) -> None:
@@ -153,8 +154,7 @@ class Runner:
         run_job: Any = load_object("autoprune.trial.run:run_job")
         if self._context is None or self._context.settings != self.settings:
             context: Any = load_object("autoprune.trial.context:WorkerContext")
-            task = None if self._context is None else self._context.task
-            self._context = context(self.settings, task)
+            self._context = context(self.settings, self._task)
         return lambda job: run_job(job, self._context)
 
 

@@ -197,12 +197,8 @@ class Session:
         """Let go of the study, and bring the store down to its size."""
         if self.study is None:
             return
-        store = self.request.home / "store"
         if self.engine is not None and self.engine.state.status == "complete":
-            try:
-                trim(store, pinned=_finalists(self.request.home))
-            except StudyError as error:  # another study's journal: what it pins is not known
-                _LOG.warning("the store is not trimmed: %s", error)
+            trim_store(self.request.home)
         self.study.close()
         self.study = None
 
@@ -261,6 +257,14 @@ def load_summary(home: Path, name: str) -> dict[str, Any]:
     from autoprune.search.study import read_events
 
     return {**summarize(read_events(home, name)), "home": str(home)}
+
+
+def trim_store(home: Path) -> None:
+    """Bring a home's store down to its size; what was confirmed stays."""
+    try:
+        trim(home / "store", pinned=_finalists(home))
+    except StudyError as error:  # another study's journal: what it pins is not known
+        _LOG.warning("the store is not trimmed: %s", error)
 
 
 def _finalists(home: Path) -> set[str]:

@@ -272,13 +272,11 @@ def list_studies(home: Path) -> list[dict[str, Any]]:
         if not (events := load_events(path)):
             continue
         state = State(events)
-        status = state.status
-        if status == "running" and not _is_held(path.parent):
-            status = "interrupted"
         rows.append(
             {
                 "study": path.parent.name,
-                "status": status,
+                "kind": "search",
+                "status": status_of(path.parent, state),
                 "jobs": len(state.searched),
                 "hypervolume": summarize(events)["hypervolume"],
                 "wall_s": state.time_s,
@@ -286,6 +284,11 @@ def list_studies(home: Path) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def status_of(folder: Path, state: State) -> str:
+    """Return how far a study is; one that runs in no process was interrupted."""
+    return "interrupted" if state.status == "running" and not _is_held(folder) else state.status
 
 
 def _is_held(folder: Path) -> bool:
@@ -318,6 +321,17 @@ def remove_study(home: Path, name: str) -> int:
     folder = study_folder(home, name)
     if not folder.is_dir():
         read_events(home, name)
+    return remove_folder(folder)
+
+
+def remove_folder(folder: Path) -> int:
+    """Delete a study's folder and return the bytes that were freed.
+
+    Raises
+    ------
+    StudyError
+        If a process has it open, or it cannot be deleted.
+    """
     lock = lock_folder(folder)
     try:
         freed = folder_bytes(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -105,14 +105,13 @@ def open_context(
     return WorkerContext(settings, loaded)
 
 
-def probe_and_open(settings: WorkerSettings) -> tuple[TaskInfo, WorkerContext]:
-    """Load a task in this process: what a search needs to know of it, and a worker on it."""
+def probe_here(settings: WorkerSettings) -> tuple[TaskInfo, Task]:
+    """Load a task in this process: what a search needs to know of it, and the task for a worker."""
     from autoprune.training.probe import full_info
 
     torch.set_num_threads(settings.threads)
     task = load_task(settings.task, settings.device)
-    context = WorkerContext(replace(settings, fingerprint=task.info.fingerprint), task)
-    return full_info(task), context
+    return full_info(task), task
 
 
 def apply_numerics(settings: WorkerSettings) -> None:

@@ -64,25 +64,23 @@ class Workbench:
         """Return what the made-up worker measures."""
         plan = make_plan(job, self.design.top_epochs, pretrained=self.info.pretrained)
         rounds = tuple(
-            RoundRecord(k, job.epochs * k / len(plan), self._metrics(job, k))
+            RoundRecord(k, job.epochs * k / len(plan), self._metrics(job, k, len(plan)))
             for k in range(1, len(plan))
         )
         stages = tuple(
             StageRecord(key, "train", epochs, False, 0.0)
             for key, epochs in self.engine.planner.stages(job).items()
         )
-        metrics = self._metrics(job, len(plan))
-        return JobResult(
-            job.number, job.trial, "ok", metrics=metrics, rounds=rounds, stages=stages
-        )
+        metrics = self._metrics(job, len(plan), len(plan))
+        return JobResult(job.number, job.trial, "ok", metrics=metrics, rounds=rounds, stages=stages)
 
-    def _metrics(self, job: Job, number: int) -> dict[str, float]:
+    def _metrics(self, job: Job, number: int, count: int) -> dict[str, float]:
         value = self.accuracy(job, number)
-        kept = 1.0 - job.config.sparsity
+        kept = (1.0 - job.config.sparsity) ** (number / count)
         metrics = {
             "val_accuracy": value,
-            "sparsity": job.config.sparsity,
-            "params_nonzero": self.info.params - self.info.num_prunable * job.config.sparsity,
+            "sparsity": 1.0 - kept,
+            "params_nonzero": self.info.params - self.info.num_prunable * (1.0 - kept),
             "macs_effective": self.info.macs * kept,
             "train_accuracy": value,
         }

@@ -80,7 +80,7 @@ def test_every_candidate_of_a_cycle_starts_from_the_oracles_own_net(bench: Workb
 
 
 def test_candidates_of_a_cycle_train_that_cycle_only(bench: Workbench) -> None:
-    """Work is shared: a grid of G peaks, R seeds and J cycles trains G R J cycles and R dense nets."""
+    """A grid of G peaks, R seeds and J cycles trains G R J cycles, and R dense nets."""
     grid = [job for job in bench.issued if job.tag.startswith("cycle")]
     stages: dict[str, float] = {}
     for job in grid:

@@ -171,7 +171,6 @@ def test_a_task_file_that_changes_while_it_runs_is_refused(tmp_path: Path) -> No
     )
     session = Session(request(tmp_path / "space.yaml", tmp_path / "home", task_file=file))
     session.open()
-    session.runner._context = None  # as a worker that opens later
     file.write_text(TASK_FILE.replace("manual_seed(0)", "manual_seed(5)"))
     with session, pytest.raises(TaskError, match=r"task\.task_file must not change while a study"):
         session.run()

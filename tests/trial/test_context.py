@@ -9,7 +9,7 @@ import torch
 from autoprune.core.errors import DataError, TaskError
 from autoprune.data.taskfile import identify
 from autoprune.testing.methods import TASK, TOP
-from autoprune.trial.context import WorkerContext, open_context, probe_and_open
+from autoprune.trial.context import WorkerContext, open_context, probe_here
 from autoprune.trial.settings import WorkerSettings, precision
 from autoprune.trial.sources import sources_sha256
 
@@ -41,12 +41,13 @@ def test_a_changed_task_file_is_refused(tmp_path: Path) -> None:
     file.write_text(TASK_FILE)
     task = identify(replace(TASK, task_file=str(file)))
     settings = WorkerSettings(task=task, fingerprint="", home=str(tmp_path / "home"))
-    info, context = probe_and_open(settings)
-    assert context.settings.fingerprint == info.fingerprint
+    info, loaded = probe_here(settings)
+    assert loaded.info.fingerprint == info.fingerprint
     assert info.num_prunable == 48
+    assert not (tmp_path / "home").exists(), "looking writes nothing"
     file.write_text(TASK_FILE.replace("8", "9"))
     with pytest.raises(TaskError, match=r"task\.task_file must not change while a study runs"):
-        WorkerContext(context.settings)
+        WorkerContext(replace(settings, fingerprint=info.fingerprint))
 
 
 def test_settings_travel_as_json(digits_context: WorkerContext) -> None:
