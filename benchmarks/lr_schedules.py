@@ -1,8 +1,9 @@
 """Draw every learning-rate schedule over three cycles: python -m benchmarks.lr_schedules.
 
-Each panel is a schedule with its default parameters (`listed` with three peaks), drawn by the library's own classes. The
-trial around it is made up: a stepped dense run, three cycles half as long that remove the same
-share each and end at 83 % sparsity, and a loss of norm that grows from cycle to cycle.
+Each panel is a schedule with its default parameters (`listed` with three peaks), drawn by the
+library's own classes. The trial around it is made up: a stepped dense run, three cycles half as
+long that remove the same share each and end at 83 % sparsity, and a loss of norm that grows from
+cycle to cycle.
 """
 
 from __future__ import annotations

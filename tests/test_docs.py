@@ -33,7 +33,8 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
 def _lines(language: str) -> list[str]:
-    return [line for b in blocks(language) for line in b.text.splitlines() if line.strip()]
+    texts = [block.text.replace("\\\n", " ") for block in blocks(language)]
+    return [line for text in texts for line in text.splitlines() if line.strip()]
 
 
 def _calls() -> list[str]:
@@ -61,6 +62,9 @@ def test_commands_and_options_exist(call):
     name, *arguments = shlex.split(call)[1:]
     group = typer.main.get_command(app)
     command = group.commands[name]
+    if arguments and arguments[0] in getattr(command, "commands", {}):
+        name = arguments.pop(0)
+        command = command.commands[name]
     command.make_context(name, arguments)  # raises on an unknown option or a missing argument
 
 

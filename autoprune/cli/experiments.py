@@ -36,10 +36,13 @@ class Files:
         File name to a function: of a ``.png`` from answer and path, of others to the text.
     wanted : mapping
         File name to the user's path, or None.
+    words : Callable
+        From the answer to what it means, in sentences.
     """
 
     makers: Mapping[str, Picture | Text]
     wanted: Mapping[str, Path | None]
+    words: Callable[[Answer], list[str]] = lambda answer: []
 
     def check(self) -> None:
         """Refuse paths that cannot be written, before anything is trained.
@@ -121,12 +124,17 @@ def ask(
             show("stopped; the same command goes on from here")
             raise
         answer = experiment.summary()
+        answer["words"] = files.words(answer)
+        text = json.dumps(answer, indent=1, allow_nan=False)
+        (experiment.folder / ANSWER).write_text(text, encoding="utf-8")
         made = files.write(answer, experiment.folder)
-        (experiment.folder / ANSWER).write_text(json.dumps(answer, indent=1), encoding="utf-8")
     for path in made.values():
         show(f"written: {path}")
     answer["files"] = {name: str(path) for name, path in made.items()}
     answer["mlflow"] = _mirror(answer, made, home, tracking_uri)
+    if experiment.engine is not None and experiment.engine.failure:
+        show(*answer["words"])
+        raise experiment.failure()
     return answer
 
 

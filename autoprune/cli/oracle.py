@@ -96,12 +96,13 @@ def oracle(
         Files(
             {"picture.png": report.oracle_picture, "results.csv": report.oracle_csv},
             {"picture.png": plot, "results.csv": csv},
+            report.oracle_words,
         ),
         home=home,
         name=name,
         tracking_uri=tracking_uri,
     )
-    show(report.oracle_table(answer), report.schedules_table(answer), *report.oracle_words(answer))
+    show(report.oracle_table(answer), report.schedules_table(answer), *answer["words"])
     emit(answer, as_json=json)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autoprune.cli import options
-from autoprune.cli.output import emit, show, show_line
+from autoprune.cli.output import emit, show
 
 if TYPE_CHECKING:
     from autoprune.core.config import TrialConfig
@@ -85,13 +85,14 @@ def sweep(
     interruption goes on where it stopped.
     """
     if context.invoked_subcommand is not None:
+        _refuse_lost_options(context)
         return
     from autoprune.cli import parse
     from autoprune.cli.experiments import Files, ask, check_seeds
     from autoprune.experiments.sweep import SweepDesign
     from autoprune.report import sweep as report
 
-    noise = parse.share(label_noise, "--label-noise", below_one=True) or 0.0
+    noise = parse.share(label_noise, "--label-noise", below_one=True)
     given = {
         "data": data,
         "model": model,
@@ -100,18 +101,19 @@ def sweep(
         "data_dir": data_dir,
         "lr": lr,
     }
-    settings = parse.settings(set_ or [])
-    if noise:
+    settings = _settings(set_ or [])
+    if noise is not None:
         settings["task.label_noise"] = noise
-    base, top = _base(given, settings)
+    places = _places(sparsities, ratios, levels, noisy=noise is not None)
+    studied = "levels" in places
+    base, length = _base(given, settings, as_dense=studied)
     asked = _options(
         base,
-        methods or (TICKETS if noise else METHODS),
-        _places(sparsities, ratios, levels, noisy=noise > 0),
+        methods or (TICKETS if noise is not None else METHODS),
+        places,
         check_seeds(seed, seeds),
-        top if epochs is None else epochs,
+        length if epochs is None else epochs,
     )
-    studied = bool(asked.levels)
     picture = report.descent_picture if studied else report.sweep_picture
     answer = ask(
         SweepDesign(asked),
@@ -119,6 +121,7 @@ def sweep(
         Files(
             {"picture.png": picture, "results.csv": report.sweep_csv},
             {"picture.png": plot, "results.csv": csv},
+            report.sweep_words,
         ),
         home=home,
         name=name,
@@ -126,15 +129,55 @@ def sweep(
     )
     tables = [report.sweep_table(answer), report.checklist_table(answer)]
     show(*tables, *([report.phases_table(answer)] if studied else []))
-    show(*report.sweep_words(answer))
+    show(*answer["words"])
     emit(answer, as_json=json)
 
 
-def _base(given: dict[str, Any], settings: dict[str, Any]) -> tuple[TrialConfig, int]:
+def _refuse_lost_options(context: typer.Context) -> None:
+    """Refuse options that stand before ``scratch``, where nobody would read them."""
+    from autoprune.core.errors import ConfigError
+
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = f"--{name.rstrip('_').replace('_', '-')}"
+            raise ConfigError(option, "must stand after `sweep scratch`, if scratch takes it")
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    """Read ``--set`` pairs; a method's own parameters go with the method."""
+    from autoprune.cli import parse
+    from autoprune.core.errors import ConfigError
+
+    found = parse.settings(pairs)
+    for key in found:
+        if "." not in key:
+            raise ConfigError(
+                f"--set {key}",
+                "must start with lr., recipe., train. or task.",
+                remedy=f"give a method's own as --methods NAME:{key}={found[key]}",
+            )
+    return found
+
+
+def _base(
+    given: dict[str, Any], settings: dict[str, Any], *, as_dense: bool
+) -> tuple[TrialConfig, int]:
+    """Return what every arm shares, and the default length of a point's training.
+
+    Levels that are trained from their start train as the dense net does: as long, by its schedule.
+    """
     from autoprune.search.single import build_config
 
     rest = {"method": "magnitude", "allocation": None, "sparsity": 0.5, "of": "weights"}
-    return build_config({**given, **rest}, settings)
+    base, top = build_config({**given, **rest}, settings)
+    if not as_dense:
+        return base, top
+    if given["lr"] is None:
+        rest["lr"] = base.train.schedule
+        settings = {"lr.peak": base.train.lr, **settings}
+        base, _ = build_config({**given, **rest}, settings)
+    return base, base.train.epochs
 
 
 def _places(
@@ -223,7 +266,9 @@ def scratch(
 
     events = read_events(home, study)
     point = find_point(home, trial, study, "--trial")
-    settings = settings_of(events, home, data_dir)
+    # Without a wish the study's own device: other bits would share no stage with it.
+    wish = None if device == "auto" else parse.device(device)
+    settings = settings_of(events, home, data_dir, wish)
     config = point.job.config
     asked = ScratchOptions(
         trial=_moved(config, settings.task.data_dir),
@@ -236,16 +281,15 @@ def scratch(
     )
     answer = ask(
         ScratchDesign(asked),
-        parse.workers(executor, ray_address, workers, device, gpus_per_job),
-        Files({"results.csv": report.scratch_csv}, {}),
+        parse.workers(executor, ray_address, workers, settings.device, gpus_per_job),
+        Files({"results.csv": report.scratch_csv}, {}, report.scratch_words),
         home=home,
         name=name,
         tracking_uri=tracking_uri,
         threads=settings.threads,
     )
     show(report.scratch_table(answer))
-    for line in report.scratch_words(answer):
-        show_line(line)
+    show(*answer["words"])
     emit(answer, as_json=json)
 
 

@@ -48,8 +48,13 @@ def dense_accuracy(wanted: Sequence[Wanted], results: Results) -> dict[str, floa
     return {k: fmean(r.metrics[k] for r in found) if found else None for k in keys}
 
 
-def compare(one: Sequence[float], other: Sequence[float]) -> dict[str, Any]:
-    """Compare accuracies seed by seed; see `metrics.statistics.paired`."""
-    found = paired(one, other)
+def compare(one: Sequence[float], other: Sequence[float], num_examples: int) -> dict[str, Any]:
+    """Compare accuracies on so many examples seed by seed; see `metrics.statistics.paired`."""
+    found = paired(one, other, resolution=1.0 / num_examples)
     content = {key: value for key, value in asdict(found).items() if key != "num_pairs"}
     return {**content, "n": found.num_pairs, "text": found.text}
+
+
+def worst(statuses: Sequence[str]) -> str:
+    """Return the first status that is not ``ok``, or ``ok``."""
+    return next((status for status in statuses if status != "ok"), "ok")

@@ -80,6 +80,11 @@ class Design(Protocol):
         """Further figures that each job measures."""
         ...
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether an answer with holes is worth having, so that a failed job does not end it."""
+        ...
+
     def identity(self) -> dict[str, Any]:
         """Return everything that decides the study's jobs, as plain JSON."""
         ...
@@ -127,7 +132,8 @@ class ExperimentEngine:
     Attributes
     ----------
     failure : str
-        What the first failed job of this session said; no further job is handed out then.
+        What the first failed job of this session said; no further job is handed out then, unless
+        the design goes on.
     """
 
     def __init__(self, design: Design, journal: Journal, planner: Planner) -> None:
@@ -138,15 +144,17 @@ class ExperimentEngine:
         self._issued: set[Key] = set()
         self._numbers: dict[int, Key] = {}
         self._memo: dict[Key, StageCosts] = {}
+        self._known: tuple[int, Sequence[Wanted]] = (-1, ())
         for event in journal.events:
             self._apply(event)
         self._again = self.state.pending
-        failed = [r for r in self.state.records if r.result.status == "failed"]
-        self._issued -= {self._numbers[record.job.number] for record in failed}
+        self._issued = set(self.results) | {self._numbers[job.number] for job in self._again}
+        for job in self._again:
+            planner.issued(job)
 
     def next(self) -> Job | Signal:
         """Return the next job, `WAIT` while only a result can tell more, or `DONE`."""
-        if self.failure:
+        if self.failure and not self.design.goes_on:
             return WAIT if self.state.pending else self._end("failed")
         if self._again:
             return self._again.pop(0)
@@ -155,14 +163,19 @@ class ExperimentEngine:
             if one.key not in self._issued and not self.planner.is_out(self.costs(one)):
                 job = one.job(len(self.state.jobs))
                 self._write({"event": "job", "job": job.to_json()})
+                self._issued.add(one.key)
+                self.planner.issued(job)
                 return job
         if self.state.pending or any(one.key not in self._issued for one in wanted):
             return WAIT
-        return self._end("complete")
+        return self._end("failed" if self.failure else "complete")
 
     def wanted(self) -> Sequence[Wanted]:
         """Return the jobs that the design wants by now."""
-        return self.design.wanted(self.results, self.costs)
+        if self._known[0] != len(self.results):
+            found = self.design.wanted(self.results, self.costs)
+            self._known = (len(self.results), found)
+        return self._known[1]
 
     def record(self, result: JobResult) -> None:
         """Take in a result."""
@@ -192,15 +205,10 @@ class ExperimentEngine:
     def _apply(self, event: Event) -> None:
         self.state.apply(event)
         if event["event"] == "job":
-            self._note(self.state.jobs[event["job"]["number"]])
+            job = self.state.jobs[event["job"]["number"]]
+            self._numbers[job.number] = (job.trial, job.epochs, job.seed, job.test)
         elif event["event"] == "result":
             record = self.state.records[-1]
             self.planner.finished(record)
             if record.result.status != "failed":
                 self.results[self._numbers[record.job.number]] = record.result
-
-    def _note(self, job: Job) -> None:
-        key = (job.trial, job.epochs, job.seed, job.test)
-        self._issued.add(key)
-        self._numbers[job.number] = key
-        self.planner.issued(job)

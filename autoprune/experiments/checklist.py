@@ -33,7 +33,7 @@ def checklist(
     methods : sequence of (str, str)
         Method and allocation of each arm.
     num_points : int
-        Operating points of each curve.
+        Operating points of each curve, the dense net left out.
     num_seeds : int
         Replicates of each point.
     num_classes : int

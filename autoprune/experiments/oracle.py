@@ -23,15 +23,16 @@ from typing import Any
 from autoprune.core.config import LRConfig, TaskConfig, TrialConfig, parse
 from autoprune.core.errors import BadInput, ConfigError
 from autoprune.core.records import TaskInfo
-from autoprune.experiments.answers import compare, curve, dense_accuracy
+from autoprune.experiments.answers import compare, curve, dense_accuracy, worst
 from autoprune.experiments.base import Costs, Results, Wanted
 from autoprune.methods.base import complete, cycle_in_plan, lr_schedule
 from autoprune.pruning.registry import SPARSITY_SCHEDULES
 from autoprune.search.plans import StageCosts
 from autoprune.trial.plan import check_fit, check_steps, make_plan
 
-DEFAULT_PEAKS = (1e-3, 3e-1, 12)
 FEW = 2
+LEAST_SHARE = 0.1
+"""From this share of its rise on, SILO's S-curve tells how high it goes."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class OracleDesign:
     options: OracleOptions
     kind: str = field(default="oracle", init=False)
     measure: tuple[str, ...] = field(default=("rounds",), init=False)
+    goes_on: bool = field(default=False, init=False)
     _info: TaskInfo | None = field(default=None, init=False)
     _memo: dict[tuple[Any, ...], TrialConfig] = field(default_factory=dict, init=False)
     _runs: dict[tuple[int, str, bool], list[Wanted]] = field(default_factory=dict, init=False)
@@ -259,33 +261,37 @@ class OracleDesign:
 
     def rivals(self, results: Results) -> list[Rival]:
         """Return the other schedules; those whose parameters depend on results fill in later."""
-        peak, fitted = self.best_fixed(results), self.fitted(results)
-        rivals = [Rival("silo", "SILO", self.options.base)]
-        rivals += [
+        grid = [
             Rival("fixed_grid", f"fixed peak {p:g}", self._fixed(p)) for p in self.options.peaks
         ]
-        rivals.append(
-            Rival(
-                "silo_fitted",
-                self._fitted_label,
-                None
-                if fitted is None
-                else self._made("silo", {**self.options.base.lr.params, **fitted}),
-            )
-        )
-        named = {"fixed_peak": "best fixed peak", "cosine": "cosine", "one_cycle": "one-cycle"}
-        for name, label in named.items():
-            config = None
-            if peak is not None:
-                config = (
-                    self._fixed(peak) if name == "fixed_peak" else self._made(name, {"peak": peak})
-                )
-            shown = (
-                label if peak is None else f"{label}, {peak:.3g}" if name == "fixed_peak" else label
-            )
-            rivals.append(Rival(name, shown, config))
-        rivals += [self._guarded("lrw", "LR rewinding"), self._guarded("allr", "ALLR")]
-        return rivals
+        return [
+            Rival("silo", "SILO", self.options.base),
+            *grid,
+            self._fitted_rival(self.fitted(results)),
+            *self._at_best_fixed(self.best_fixed(results)),
+            self._guarded("lrw", "LR rewinding"),
+            self._guarded("allr", "ALLR"),
+        ]
+
+    def _fitted_rival(self, fitted: dict[str, Any] | None) -> Rival:
+        cycles = f"{self.num_fitted} cycle{'s' if self.num_fitted > 1 else ''}"
+        label = f"SILO, fitted on {cycles}"
+        if fitted is None:
+            return Rival("silo_fitted", label)
+        found = {name: fitted[name] for name in ("low", "rise")}
+        config = self._made("silo", {**self.options.base.lr.params, **found})
+        return Rival("silo_fitted", label, config)
+
+    def _at_best_fixed(self, peak: float | None) -> list[Rival]:
+        """Return the schedules that take the best fixed peak, once it is known."""
+        if peak is None:
+            names = {"fixed_peak": "best fixed peak", "cosine": "cosine", "one_cycle": "one-cycle"}
+            return [Rival(name, label) for name, label in names.items()]
+        return [
+            Rival("fixed_peak", f"best fixed peak, {peak:.3g}", self._fixed(peak)),
+            Rival("cosine", "cosine", self._made("cosine", {"peak": peak})),
+            Rival("one_cycle", "one-cycle", self._made("one_cycle", {"peak": peak})),
+        ]
 
     def _fixed(self, peak: float) -> TrialConfig:
         return self._made("fixed_peak", {"peak": peak, **self._profile})
@@ -322,18 +328,22 @@ class OracleDesign:
         """Cycles that SILO's parameters are fitted on: the first half, rounded up."""
         return math.ceil(self.cycles / 2)
 
-    @property
-    def _fitted_label(self) -> str:
-        return f"SILO, fitted on {self.num_fitted} cycles"
+    def fitted(self, results: Results) -> dict[str, Any] | None:
+        """Fit SILO's `low` and `rise` to the Oracle's peaks of the first cycles.
 
-    def fitted(self, results: Results) -> dict[str, float] | None:
-        """Fit SILO's `low` and `rise` to the Oracle's peaks of the first cycles."""
+        Where the S-curve has hardly risen by then the rise cannot be told, and stays SILO's own.
+        """
         chosen = self.chosen(results)[: self.num_fitted]
         if len(chosen) < self.num_fitted:
             return None
         unit = replace(self._silo, low=1e-12, rise=1.0)
         shares = [unit.peak(self._cycle(m)) - 1e-12 for m in range(1, self.num_fitted + 1)]
-        return fit_silo(shares, chosen)
+        ends = (self.options.peaks[0], self.options.peaks[-1])
+        if max(shares) >= LEAST_SHARE:
+            return {**fit_silo(shares, chosen, ends), "rise_fitted": True}
+        low = float(f"{math.exp(fmean(map(math.log, chosen))):.6g}")
+        rise = max(0.0, min(self._silo.rise, ends[1] - low))
+        return {"low": low, "rise": rise, "rise_fitted": False}
 
     def _cycle(self, number: int) -> Any:
         sparsity = self._sparsity(number)
@@ -405,13 +415,16 @@ class OracleDesign:
             for key, split in ((f"{name}_accuracy", "test"), (f"{name}_val_accuracy", "val")):
                 means = found[f"{split}_accuracy"]
                 row[key] = means[number - 1] if means else None
+        statuses = [results[one.key].status for one in self._grid(chosen[: number - 1])]
+        count = len(self.options.seeds)
         row["grid"] = [
             {
                 "peak": peak,
                 "val_accuracy": fmean(values),
                 "val_std": stdev(values) if len(values) > 1 else None,
+                "status": worst(statuses[k * count : (k + 1) * count]),
             }
-            for peak, values in zip(self.options.peaks, scores, strict=True)
+            for k, (peak, values) in enumerate(zip(self.options.peaks, scores, strict=True))
         ]
         return row
 
@@ -438,6 +451,7 @@ class OracleDesign:
 
     def _comparisons(self, schedules: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         """Compare SILO and the Oracle with the best fixed peak, and one with the other."""
+        assert self._info is not None, "begin() comes first"
         pairs = [("silo", "fixed_peak"), ("silo_fitted", "fixed_peak"), ("oracle", "fixed_peak")]
         pairs += [("silo", "oracle"), ("silo_fitted", "oracle")]
         pairs += [("silo", name) for name in ("cosine", "one_cycle", "lrw", "allr")]
@@ -447,7 +461,7 @@ class OracleDesign:
             if not one or not other:
                 continue
             for number in self._compared:
-                found = compare(one[number - 1], other[number - 1])
+                found = compare(one[number - 1], other[number - 1], self._info.num_test)
                 place = {"cycle": number, "sparsity": self._sparsity(number)}
                 rows.append({"name": name, "against": against, **place, **found})
         return rows
@@ -527,7 +541,9 @@ def interval(means: Sequence[float], tolerance: float) -> tuple[int, int]:
     return low, high
 
 
-def fit_silo(shares: Sequence[float], peaks: Sequence[float]) -> dict[str, float]:
+def fit_silo(
+    shares: Sequence[float], peaks: Sequence[float], ends: tuple[float, float]
+) -> dict[str, float]:
     """Fit SILO's `low` and `rise` to peaks by least squares of their logarithms.
 
     Parameters
@@ -536,6 +552,8 @@ def fit_silo(shares: Sequence[float], peaks: Sequence[float]) -> dict[str, float
         The S-curve at each cycle, in [0, 1].
     peaks : sequence of float
         The peaks to meet, > 0.
+    ends : tuple of float
+        Least and greatest peak that may come out, at a share of 0 and of 1: those of the grid.
 
     Returns
     -------
@@ -545,14 +563,17 @@ def fit_silo(shares: Sequence[float], peaks: Sequence[float]) -> dict[str, float
     from scipy.optimize import least_squares
 
     def misses(values: Any) -> list[float]:
-        low, rise = values
+        low, top = (math.exp(value) for value in values)
+        rise = max(0.0, top - low)
         return [
             math.log(low + rise * share) - math.log(peak)
             for share, peak in zip(shares, peaks, strict=True)
         ]
 
-    top = 10 * max(peaks)
-    start = (min(peaks), max(peaks) / 2)
-    found = least_squares(misses, start, bounds=((min(peaks) / 10, 0.0), (top, top)))
-    low, rise = (float(f"{value:.6g}") for value in found.x)
-    return {"low": low, "rise": rise}
+    bounds = (math.log(ends[0]), math.log(ends[1]))
+    start = [
+        min(max(math.log(p), bounds[0] + 1e-9), bounds[1] - 1e-9) for p in (peaks[0], peaks[-1])
+    ]
+    found = least_squares(misses, start, bounds=bounds)
+    low, top = (math.exp(value) for value in found.x)
+    return {"low": float(f"{low:.6g}"), "rise": float(f"{max(0.0, top - low):.6g}")}

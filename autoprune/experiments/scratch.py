@@ -9,20 +9,23 @@ ICLR 2019, arXiv 1810.05270 (Scratch-E: equal epochs; Scratch-B: equal multiply-
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
 from autoprune.core.config import LRConfig, RecipeConfig, TaskConfig, TrialConfig
 from autoprune.core.errors import ConfigError
-from autoprune.core.records import JobResult, TaskInfo
+from autoprune.core.records import TaskInfo
 from autoprune.experiments.answers import compare, dense_accuracy, ends, found_all
 from autoprune.experiments.base import Costs, Results, Wanted
 from autoprune.methods.base import METHODS, complete
 from autoprune.methods.scratch_of import control_of
 from autoprune.trial.plan import check_fit, make_plan
 
+SPENT = "log/train_macs"
 ARMS = ("retrained", "scratch_e", "scratch_b")
 LABELS = {
     "retrained": "the trial itself",
@@ -72,6 +75,7 @@ class ScratchDesign:
     options: ScratchOptions
     kind: str = field(default="scratch", init=False)
     measure: tuple[str, ...] = field(default=(), init=False)
+    goes_on: bool = field(default=False, init=False)
     _info: TaskInfo | None = field(default=None, init=False)
     _jobs: dict[tuple[str, int], list[Wanted]] = field(default_factory=dict, init=False)
 
@@ -111,9 +115,9 @@ class ScratchDesign:
         """Return the trial on all seeds, then E, and B once its MACs are known."""
         wanted = [*self._dense(), *self._retrained()]
         wanted += self._scratch("scratch_e", self._equal_epochs(costs))
-        found = found_all(self._retrained(), results)
-        if found:
-            wanted += self._scratch("scratch_b", self._equal_macs(found, costs))
+        epochs = self._equal_macs(results, costs)
+        if epochs is not None:
+            wanted += self._scratch("scratch_b", min(epochs, self._most(costs)))
         return list({one.key: one for one in wanted}.values())
 
     def _dense(self) -> list[Wanted]:
@@ -159,14 +163,29 @@ class ScratchDesign:
             total += self.options.trial.train.epochs
         return max(1, round(total))
 
-    def _rho(self, found: Sequence[JobResult]) -> float:
-        """Return the dense net's multiply-adds over the pruned net's (seeds averaged)."""
-        left = fmean(result.metrics["macs_effective"] for result in found)
-        return self._known.macs / max(left, 1.0)
+    def _most(self, costs: Costs) -> int:
+        """Return the epochs that the cap allows."""
+        most = self._equal_epochs(costs) * self.options.cap
+        return math.floor(most + 1e-9) if math.isfinite(most) else sys.maxsize
 
-    def _equal_macs(self, found: Sequence[JobResult], costs: Costs) -> int:
+    def _equal_macs(self, results: Results, costs: Costs) -> int | None:
+        """Return the epochs from scratch that cost as many multiply-adds as the trial did.
+
+        Both are counted as they were trained, each layer's by its density; None while the trial
+        or Scratch-E is missing. What given weights cost is not known: the dense run's epochs
+        stand for it.
+        """
         epochs = self._equal_epochs(costs)
-        return max(epochs, math.floor(epochs * min(self._rho(found), self.options.cap) + 1e-9))
+        whole = found_all(self._retrained(), results)
+        longer = found_all(self._scratch("scratch_e", epochs), results)
+        if not whole or not longer:
+            return None
+        spent = fmean(result.metrics[SPENT] for result in whole)
+        each = (fmean(result.metrics[SPENT] for result in longer) - spent) / epochs
+        if self._known.pretrained:
+            info = self._known
+            spent += 3.0 * self.options.trial.train.epochs * info.num_train * info.macs
+        return max(epochs, math.floor(spent / each + 1e-9)) if each > 0 else epochs
 
     @property
     def _known(self) -> TaskInfo:
@@ -179,14 +198,18 @@ class ScratchDesign:
         """Return what is known."""
         options, trial = self.options, self.options.trial
         retrained = found_all(self._retrained(), results)
-        jobs = {"retrained": self._retrained()}
-        jobs["scratch_e"] = self._scratch("scratch_e", self._equal_epochs(costs))
-        if retrained:
-            jobs["scratch_b"] = self._scratch("scratch_b", self._equal_macs(retrained, costs))
+        epochs, equal = self._equal_epochs(costs), self._equal_macs(results, costs)
+        capped = equal is not None and equal > self._most(costs)
+        jobs = {"retrained": self._retrained(), "scratch_e": self._scratch("scratch_e", epochs)}
+        if equal is not None:
+            jobs["scratch_b"] = self._scratch("scratch_b", min(equal, self._most(costs)))
         arms = [self._arm(name, jobs[name], results, costs) for name in ARMS if name in jobs]
         arms = [arm for arm in arms if arm["test_accuracies"]]
+        if capped:
+            for arm in arms:
+                if arm["name"] == "scratch_b":
+                    arm["label"] = f"from scratch, {options.cap:g} times E (B, capped)"
         comparisons = self._comparisons(arms)
-        rho = self._rho(retrained) if retrained else None
         return {
             "of_study": options.study,
             "trial": trial.trial_id,
@@ -197,12 +220,12 @@ class ScratchDesign:
             "sparsity": fmean(r.metrics["sparsity"] for r in retrained) if retrained else None,
             "seeds": list(options.seeds),
             "dense": dense_accuracy(self._dense(), results),
-            "macs_ratio": rho,
+            "epochs_ratio": None if equal is None else equal / epochs,
             "cap": options.cap if math.isfinite(options.cap) else None,
-            "capped": rho is not None and rho > options.cap,
+            "capped": capped,
             "arms": arms,
             "comparisons": comparisons,
-            "verdict": verdict(comparisons),
+            "verdict": verdict(comparisons, {arm["name"]: arm["label"] for arm in arms}),
         }
 
     def _arm(
@@ -222,27 +245,27 @@ class ScratchDesign:
             "val_accuracy": fmean(vals) if vals else None,
             "sparsity": fmean(r.metrics["sparsity"] for r in found) if found else None,
             "mask_sha256": [result.mask_sha256 for result in found],
+            "status_counts": dict(Counter(result.status for result in found)),
         }
 
-    @staticmethod
-    def _comparisons(arms: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _comparisons(self, arms: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         known = {arm["name"]: arm["test_accuracies"] for arm in arms}
         rows = []
         for against in ("scratch_e", "scratch_b"):
             if against in known and "retrained" in known:
-                content = compare(known["retrained"], known[against])
+                content = compare(known["retrained"], known[against], self._known.num_test)
                 rows.append({"name": "retrained", "against": against, **content})
         return rows
 
 
-def verdict(comparisons: Sequence[dict[str, Any]]) -> str:
+def verdict(comparisons: Sequence[dict[str, Any]], labels: Mapping[str, str] = LABELS) -> str:
     """Say in a sentence what the comparisons mean for whoever ships the trial."""
     if not comparisons:
         return "Nothing can be said yet."
     outcomes = {row["against"]: row["outcome"] for row in comparisons}
     if "no interval" in outcomes.values():
         return "One seed gives no interval, so there is no verdict: use more seeds."
-    worse = [LABELS[name] for name, outcome in outcomes.items() if outcome == "worse"]
+    worse = [labels[name] for name, outcome in outcomes.items() if outcome == "worse"]
     better = [name for name, outcome in outcomes.items() if outcome == "better"]
     if worse:
         return (

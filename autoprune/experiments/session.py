@@ -5,6 +5,7 @@ Studies lie in ``<home>/experiments/<name>``, beside those of the search: a jour
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -61,13 +62,13 @@ class Experiment:
         name: str | None = None,
         threads: int | None = None,
     ) -> None:
-        self.design, self.home = design, Path(home)
-        self.name = name or default_name(design)
+        self.design, self.home, self._device = design, Path(home), workers.device
+        self.name = name or default_name(design, workers.device)
         self.folder = folder_of(self.home / FOLDER, self.name)
         self._check_same()
         self.runner = Runner(
             design.task,
-            workers,
+            workers if threads is None else workers.with_threads(threads),
             home=self.home,
             top_epochs=design.top_epochs,
             measure=design.measure,
@@ -89,7 +90,7 @@ class Experiment:
             )
 
     def _question(self) -> dict[str, Any]:
-        return {"kind": self.design.kind, **self.design.identity()}
+        return {"kind": self.design.kind, "device": self._device, **self.design.identity()}
 
     def open(self) -> ExperimentEngine:
         """Open or create the study; take its lock.
@@ -130,7 +131,7 @@ class Experiment:
         Raises
         ------
         AutoPruneError
-            If a job failed: the answer would have a hole.
+            If a job failed and the answer would be worth nothing with a hole.
         """
         assert self.engine is not None, "open() comes first"
         try:
@@ -138,8 +139,16 @@ class Experiment:
         except KeyboardInterrupt:
             self.engine.stop()
             raise
-        if self.engine.failure:
-            raise AutoPruneError(f"{self.design.kind}: a job failed: {self.engine.failure}")
+        if self.engine.failure and not self.design.goes_on:
+            raise self.failure()
+
+    def failure(self) -> AutoPruneError:
+        """Return the error of a study whose jobs did not all end well."""
+        assert self.engine is not None, "open() comes first"
+        said = self.engine.failure
+        return AutoPruneError(
+            f"{self.design.kind}: a job failed: {said}; the same command tries it again"
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return what is known so far."""
@@ -176,11 +185,12 @@ class Experiment:
         self.close()
 
 
-def default_name(design: Design) -> str:
+def default_name(design: Design, device: str = "cpu") -> str:
     """Return a name that follows from the question."""
     task = design.task
     what = Path(task.task_file).stem if task.task_file else f"{task.data}-{task.model}"
-    return f"{design.kind}-{what}-{digest(design.identity())[:6]}"
+    what = re.sub(r"[^A-Za-z0-9._-]+", "-", what)
+    return f"{design.kind}-{what}-{digest([device, design.identity()])[:6]}"
 
 
 def list_experiments(home: Path) -> list[dict[str, Any]]:

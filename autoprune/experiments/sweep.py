@@ -156,9 +156,11 @@ class SweepDesign:
 
     options: SweepOptions
     kind: str = field(default="sweep", init=False)
+    goes_on: bool = field(default=True, init=False)
     _info: TaskInfo | None = field(default=None, init=False)
     _points: tuple[Point, ...] = field(default=(), init=False)
     _jobs: dict[tuple[str, float], list[Wanted]] = field(default_factory=dict, init=False)
+    _chains: dict[str, bool] = field(default_factory=dict, init=False)
 
     @property
     def task(self) -> TaskConfig:
@@ -193,9 +195,23 @@ class SweepDesign:
         self._info = info
         self._points = tuple(self._places(info))
         for arm in self.options.arms:
+            self._check_reach(arm, info)
             for point in self._points:
                 if point.sparsity:
                     self._check(self._wanted(arm, point)[0], info)
+
+    def _check_reach(self, arm: Arm, info: TaskInfo) -> None:
+        """Refuse points beyond what a kind of pruning reaches on this model."""
+        kind = METHODS.get(arm.method, "--methods").kind
+        limit, last = info.reach.get(kind, 1.0), self._points[-1]
+        if last.sparsity > limit:
+            raise ConfigError(
+                f"--methods {arm.label}",
+                f"must reach every point; it gets to a sparsity of {limit:.4g} on this model, "
+                f"{ratio_of(limit, info):.3g} times fewer parameters",
+                f"{last.sparsity:.4g}",
+                "leave the sparsest points or the method out",
+            )
 
     @staticmethod
     def _check(wanted: Wanted, info: TaskInfo) -> None:
@@ -252,16 +268,15 @@ class SweepDesign:
 
     def _place(self, arm: Arm, point: Point) -> float:
         """Return what tells an arm's jobs apart: a chain has one for all of its levels."""
-        chained = point.level and self._has_rounds(arm) and not arm.reinit
+        chained = point.level and self._is_chain(arm) and not arm.reinit
         return 0.0 if chained else point.sparsity
 
     def _trial(self, arm: Arm, point: Point) -> tuple[TrialConfig, int]:
         """Return an arm's trial for a point, and its retraining epochs."""
         options, params = self.options, dict(arm.params)
         sparsity, epochs, stop = point.sparsity, options.epochs, None
-        if point.level and self._has_rounds(arm):
-            chain = {"rounds": options.levels, "schedule": "geometric"}
-            params |= {k: v for k, v in chain.items() if k in self._fields(arm)}
+        if point.level and self._is_chain(arm):
+            params = self._chain_params(arm)
             sparsity, epochs = self._points[-1].sparsity, options.epochs * options.levels
             stop = point.level if arm.reinit and point.level < options.levels else None
         config = replace(
@@ -273,9 +288,34 @@ class SweepDesign:
     def _fields(arm: Arm) -> set[str]:
         return {f.name for f in fields(METHODS.get(arm.method, "--methods").params)}
 
-    def _has_rounds(self, arm: Arm) -> bool:
-        """Whether an arm prunes and retrains in rounds, so that levels are rounds of one trial."""
-        return METHODS.get(arm.method).parts is not None and "rounds" in self._fields(arm)
+    def _chain_params(self, arm: Arm) -> dict[str, Any]:
+        chain = {"rounds": self.options.levels, "schedule": "geometric"}
+        return {**arm.params, **{k: v for k, v in chain.items() if k in self._fields(arm)}}
+
+    def _is_chain(self, arm: Arm) -> bool:
+        """Whether levels are the rounds of one trial of an arm: it offers one state for each.
+
+        Others go to every level in a trial of its own; if they have rounds, within its epochs.
+        """
+        if arm.label not in self._chains:
+            self._chains[arm.label] = self._offers_rounds(arm)
+        return self._chains[arm.label]
+
+    def _offers_rounds(self, arm: Arm) -> bool:
+        method = METHODS.get(arm.method, "--methods")
+        if method.parts is None or "rounds" not in self._fields(arm):
+            return False
+        options = self.options
+        config = replace(
+            options.base,
+            method=arm.method,
+            params=self._chain_params(arm),
+            sparsity=self._points[-1].sparsity,
+        )
+        epochs = options.epochs * options.levels
+        job = Wanted(complete(config, f"--methods {arm.label}"), epochs, 0).job(0)
+        plan = make_plan(job, self.top_epochs, pretrained=self._known.pretrained)
+        return len(plan) == options.levels
 
     # The answer ---------------------------------------------------------------------------------
 
@@ -304,7 +344,7 @@ class SweepDesign:
             "phases": self._phases(curves, rows),
             "checklist": checklist(
                 methods=[(arm.method, str(self._allocation(arm))) for arm in options.arms],
-                num_points=len(self._points),
+                num_points=sum(point.sparsity > 0 for point in self._points),
                 num_seeds=len(options.seeds),
                 num_classes=info.num_classes,
             ),
@@ -328,7 +368,7 @@ class SweepDesign:
 
     def _at_level(self, arm: Arm, point: Point, result: JobResult) -> dict[str, float]:
         """Return what a job measured at a point: after the point's round, where it is a chain."""
-        if not point.level or arm.reinit or not self._has_rounds(arm):
+        if not point.level or arm.reinit or not self._is_chain(arm):
             return result.metrics
         names = set(result.metrics)
         rounds = [set(r.metrics) for r in result.rounds]
@@ -352,7 +392,7 @@ class SweepDesign:
             "target_sparsity": point.sparsity,
             "target_compression": point.compression,
             "seed": one.seed,
-            "status": result.status,
+            "status": self._status(arm, point, result),
             "sparsity": metrics["sparsity"],
             "size": info.params,
             "size_nz": round(metrics["params_nonzero"]),
@@ -376,6 +416,13 @@ class SweepDesign:
             "label_noise": config.task.label_noise,
             "path": result.final_key,
         }
+
+    def _status(self, arm: Arm, point: Point, result: JobResult) -> str:
+        """Return a run's status; that of a broken chain's earlier levels is not known."""
+        chained = point.level and self._is_chain(arm) and not arm.reinit
+        if chained and point.level < self.options.levels and result.status != "ok":
+            return "unknown"
+        return result.status
 
     def _allocation(self, arm: Arm) -> str | None:
         point = next((p for p in self._points if p.sparsity), None)
@@ -422,7 +469,8 @@ class SweepDesign:
                 )
                 shared = [seed for seed in self.options.seeds if seed in one and seed in other]
                 if point.sparsity and shared:
-                    content = compare([one[s] for s in shared], [other[s] for s in shared])
+                    ours, theirs = [one[s] for s in shared], [other[s] for s in shared]
+                    content = compare(ours, theirs, self._known.num_test)
                     place = {"compression": point.compression, "sparsity": point.sparsity}
                     found.append({"method": arm.label, "against": first.label, **place, **content})
         return found
@@ -442,6 +490,7 @@ class SweepDesign:
                     [point["accuracy"] for point in points],
                     [point["train_accuracy"] for point in points],
                     _pooled([point["std"] for point in points]),
+                    num_seeds=len(self.options.seeds),
                 ).to_json()
         return phases
 

@@ -7,7 +7,7 @@ Notes
 -----
 # Deviation: the paper re-scales the fresh weights of a masked convolution by its density, which
 reportedly does not help; here they are drawn as the dense net's are. A control of units is trained
-in the dense net's shape with whole groups masked, which equals the slim net from the same draw.
+in the dense net's shape with whole groups masked, its weights drawn as large as the slim net's.
 
 References
 ----------
@@ -20,8 +20,10 @@ by re-initialisation).
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass as stage
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -30,11 +32,14 @@ from autoprune.core.canonical import canonical_json, plain
 from autoprune.core.config import STRICT, Positive, Scalar, TrialConfig, parse
 from autoprune.core.errors import ConfigError
 from autoprune.core.records import TaskInfo
-from autoprune.methods.base import METHODS, Method, PlanRequest, cycle_in_plan
-from autoprune.methods.plans import init, retrain, task_identity
-from autoprune.stages.base import Stage
+from autoprune.methods.base import METHODS, Method, PlanRequest
+from autoprune.methods.plans import cycle_of, init, retrain, task_identity
+from autoprune.stages.base import RunContext, Stage, closure
 from autoprune.stages.prune import Rewind
-from autoprune.stages.train import Cycle
+from autoprune.stages.train import Train
+
+if TYPE_CHECKING:
+    from autoprune.stages.state import TrialState
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -61,6 +66,32 @@ def other(params: ScratchOfParams) -> TrialConfig:
     return parse(TrialConfig, json.loads(params.trial), "trial.scratch_of.trial")
 
 
+@stage(frozen=True)
+class FreshWeights(Rewind):
+    """Give survivors fresh weights; where units are gone, of the size that the slim net's have.
+
+    A layer that lost inputs is drawn for the inputs it had: its weights and biases are scaled by
+    ``sqrt(fan-in / fan-in left)``, which is the slim net's own draw.
+    """
+
+    kind: ClassVar[str] = "fresh_weights"
+
+    def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
+        """Draw, mask, and scale what lost inputs."""
+        state = super().run(inputs, context)
+        if not state.structure.units:
+            return state
+        weights = dict(state.weights)
+        for layer in context.task.info.layers:
+            mask = state.masks[layer.name].flatten(1)
+            left = int(mask.any(0).sum())
+            bias = f"{layer.name.removesuffix('weight')}bias"
+            for name in (layer.name, bias):
+                if left and name in weights:
+                    weights[name] = weights[name] * (mask.shape[1] / left) ** 0.5
+        return replace(state, weights=weights)
+
+
 def plan(request: PlanRequest) -> tuple[Stage, ...]:
     """Take the other trial's last state, draw new weights, train them under its masks."""
     params: ScratchOfParams = request.params
@@ -77,17 +108,12 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
         )
     )
     stop = config.stop_round or len(rounds)
-    fresh = Rewind(parents=(rounds[stop - 1], init(request, f"reinit/{stop}")))
-    found = cycle_in_plan(1, 1, config.sparsity, config.sparsity)
-    return (
-        retrain(
-            request,
-            fresh,
-            length=request.epochs,
-            cycle=Cycle(index=1, count=1, sparsity=found.sparsity, round_share=found.round_share),
-            label=f"scratch/{stop}",
-        ),
-    )
+    last = rounds[stop - 1]
+    fresh = FreshWeights(parents=(last, init(request, f"reinit/{stop}")))
+    # The cycle of the other trial's own last training: a schedule that knows of cycles is the same.
+    trained = [s for s in closure(last) if isinstance(s, Train) and s.label != "dense"]
+    cycle = trained[-1].cycle if trained else cycle_of(request, 1, 1, config.sparsity)
+    return (retrain(request, fresh, length=request.epochs, cycle=cycle, label=f"scratch/{stop}"),)
 
 
 def check(config: TrialConfig, params: ScratchOfParams) -> None:

@@ -19,6 +19,8 @@ LEAST_DROP = 0.005
 TRAIN_DROP = 0.01
 """Training accuracy that lies further than this below the dense net's has begun to fall."""
 NEAR_LEVELS = 2
+LEAST_SEEDS = 3
+FITTED = 0.99
 """How far from Critical the interpolation threshold may lie."""
 _DIGITS = 9  # of differences: the same curve, shifted, differs in its last bits
 
@@ -77,7 +79,11 @@ class Phases:
 
 
 def find_phases(
-    sparsities: Sequence[float], test: Sequence[float], train: Sequence[float], deviation: float
+    sparsities: Sequence[float],
+    test: Sequence[float],
+    train: Sequence[float],
+    deviation: float,
+    num_seeds: int = LEAST_SEEDS,
 ) -> Phases:
     """Label the levels of a sweep as Light, Critical, Sweet or Collapsed.
 
@@ -90,6 +96,8 @@ def find_phases(
         on clean test labels, and on the labels that were trained on.
     deviation : float
         Pooled sample deviation of the test accuracy over seeds, a fraction.
+    num_seeds : int
+        Seeds behind the means; with fewer than 3 no verdict is reliable.
 
     Raises
     ------
@@ -114,6 +122,9 @@ def find_phases(
        Critical or within 2 levels of it, and is lower in Collapsed, if there is any, than in
        Sweet, on average.
 
+    5. No verdict is reliable with fewer than 3 seeds, or if the dense net's training accuracy is
+       under 0.99: it never fitted its labels, so there was nothing to undo.
+
     Only differences of test accuracies matter, so a constant added to all changes no label. A
     sweep too short to reach Sweet reads like one that decays: go to a sparsity of 0.99.
 
@@ -125,6 +136,7 @@ def find_phases(
        Overfitting", ICML 2022, arXiv 2206.08684.
     """
     _check(sparsities, test, train, deviation)
+    general = _general_doubts(train, num_seeds)
     above = [round(accuracy - test[0], _DIGITS) for accuracy in test]
     tolerance = max(LEAST_DROP, 2 * deviation)
     fallen = (i for i, accuracy in enumerate(train) if _rise(accuracy, train[0]) > TRAIN_DROP)
@@ -135,7 +147,7 @@ def find_phases(
             f"Test accuracy stays within {100 * tolerance:.2f} points of the dense net's, or above "
             "it, at every level: no descent."
         )
-        return _single("no descent", len(test), len(test), threshold, tolerance, text)
+        return _single("no descent", len(test), len(test), threshold, tolerance, text, general)
     pairs = combinations(range(start, len(test)), 2)
     dip, peak = max(pairs, key=lambda p: _rise(above[p[0]], above[p[1]]), default=(start, start))
     if _rise(above[dip], above[peak]) <= tolerance:
@@ -144,9 +156,9 @@ def find_phases(
             f"{_percent(sparsities[start])} sparsity and does not rise by as much again: no double "
             "descent."
         )
-        return _single("no double descent", start, len(test), threshold, tolerance, text)
+        return _single("no double descent", start, len(test), threshold, tolerance, text, general)
     first, last = _sweet(above, dip, peak)
-    notes = _doubts(train, threshold, (start, first, last))
+    notes = (*general, *_doubts(train, threshold, (start, first, last)))
     depth, gain = -above[dip], above[peak]
     end = f"falls again from {_percent(sparsities[last + 1])} on" if last + 1 < len(test) else ""
     text = (
@@ -233,10 +245,27 @@ def _single(
     threshold: Level | None,
     tolerance: float,
     text: str,
+    notes: tuple[str, ...],
 ) -> Phases:
     """Return a sweep without double descent: Light, then Collapsed from `start` on."""
     labels = _labels(start, start, start - 1, count)
-    return Phases(verdict, labels, None, None, threshold, None, None, tolerance, True, (), text)
+    if notes:
+        text = f"{text.removesuffix('.')}, not reliable."
+    nothing = (None, None, threshold, None, None, tolerance)
+    return Phases(verdict, labels, *nothing, not notes, notes, text)
+
+
+def _general_doubts(train: Sequence[float], num_seeds: int) -> tuple[str, ...]:
+    """Say why no verdict on this sweep can be relied on."""
+    found = []
+    if num_seeds < LEAST_SEEDS:
+        found.append(f"{num_seeds} of at least {LEAST_SEEDS} seeds")
+    if train[0] < FITTED:
+        found.append(
+            f"the dense net does not fit its training labels ({100 * train[0]:.1f} %, at least "
+            f"{100 * FITTED:g} % are wanted): train it for longer"
+        )
+    return tuple(found)
 
 
 def _percent(sparsity: float) -> str:

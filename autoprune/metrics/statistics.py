@@ -129,13 +129,16 @@ class Comparison:
         return f"{noise}{points} ({100 * self.low:z.2f} to {100 * self.high:z.2f}, {pairs})"
 
 
-def paired(first: Sequence[float], second: Sequence[float]) -> Comparison:
+def paired(first: Sequence[float], second: Sequence[float], resolution: float = 0.0) -> Comparison:
     """Compare two accuracies measured with the same seeds.
 
     Parameters
     ----------
     first, second : sequence of float
         Accuracies as fractions, one per seed, in the same order of seeds; at least one.
+    resolution : float
+        Step in which accuracies come, 1 / N for N examples: differences that happen to be equal
+        are taken to deviate by as much, >= 0.
 
     Returns
     -------
@@ -173,12 +176,12 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Comparison:
     mean = 0.0 if abs(mean) <= rounding else mean
     if count == 1:
         return Comparison(mean, None, None, None, 1, None, "no interval")
-    if max(gaps) - min(gaps) <= rounding:
+    deviation = max(statistics.stdev(gaps), resolution if mean else 0.0)
+    if deviation <= rounding:
         p_value = None if mean else 1.0
         return Comparison(mean, mean, mean, p_value, count, 0.0, _outcome(mean, mean))
     from scipy.stats import t
 
-    deviation = statistics.stdev(gaps)
     error = deviation / math.sqrt(count)
     half = float(t.ppf(0.975, count - 1)) * error
     low, high = mean - half, mean + half

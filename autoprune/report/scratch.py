@@ -50,11 +50,19 @@ def _lead(row: Mapping[str, Any]) -> str:
 def scratch_words(answer: Answer) -> list[str]:
     """Return the comparisons and the verdict in sentences."""
     words = []
-    ratio, cap = answer["macs_ratio"], answer["cap"]
+    ratio, cap = answer["epochs_ratio"], answer["cap"]
     if ratio is not None and answer["capped"]:
         words.append(
-            f"Equal MACs would be {ratio:.3g} times the epochs; the cap is {cap:g} (--cap)."
+            f"Equal MACs would be {ratio:.3g} times the epochs of E; the cap is {cap:g} (--cap), "
+            "so B had fewer."
         )
+    bad = {arm["label"]: arm["status_counts"] for arm in answer["arms"]}
+    words += [
+        f"{label.capitalize()}: {count} of {sum(counts.values())} runs ended as {status}."
+        for label, counts in bad.items()
+        for status, count in counts.items()
+        if status != "ok"
+    ]
     labels = {arm["name"]: arm["label"] for arm in answer["arms"]}
     words += [f"Against {labels[r['against']]}: {r['text']}." for r in answer["comparisons"]]
     return [*words, answer["verdict"]]

@@ -64,6 +64,16 @@ class Workers:
         """Whether jobs run in Ray's workers."""
         return (self.executor or ("ray" if _cores() > 1 else "inline")) == "ray"
 
+    def with_threads(self, threads: int) -> Workers:
+        """Return as many workers as the cores have room for, unless the user said how many.
+
+        Two busy processes with more threads than cores slow a step a hundredfold.
+        """
+        room = max(1, usable_threads() // threads)
+        if self.workers is not None or self.count <= room:
+            return self
+        return replace(self, workers=room)
+
     @property
     def count(self) -> int:
         """How many jobs run at once."""

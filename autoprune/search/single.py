@@ -48,8 +48,11 @@ def build_config(given: dict[str, Any], settings: dict[str, Any]) -> tuple[Trial
     data = given["data"] or "digits"
     base, top = _shipped(data) if given["task_file"] is None else (TrialConfig(), DEFAULT_TOP)
     content = asdict(base)
+    if given["task_file"] is not None:
+        own = Path(given["task_file"]).stem
+        content["task"] |= {"data": own, "model": own}
     content["task"] |= {
-        key: str(given[key]) if isinstance(given[key], Path) else given[key]
+        key: str(given[key].resolve()) if isinstance(given[key], Path) else given[key]
         for key in ("data", "model", "task_file", "checkpoint", "data_dir")
         if given[key] is not None
     }

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autoprune.tracking.content import Child, Value, finite
+from autoprune.tracking.content import MAX_CHILDREN, Child, Value, finite
 from autoprune.tracking.mlflow import Copy, key_in
 from autoprune.tracking.store import find_target
 
@@ -54,7 +54,10 @@ def mirror_answer(
 
 def params(answer: Answer) -> dict[str, Any]:
     """Return what was asked: every value of the answer that is no result."""
-    names = ("data", "model", "method", "seeds", "epochs", "tolerance", "label_noise", "trial")
+    names = (
+        *("data", "model", "method", "seeds", "epochs", "tolerance", "label_noise"),
+        *("of_study", "trial", "cap", "verdict"),
+    )
     return {name: answer[name] for name in names if name in answer}
 
 
@@ -73,13 +76,41 @@ def parent_values(answer: Answer) -> list[Value]:
 
 
 def children(answer: Answer, key: str) -> Iterable[Child]:
-    """Return a child run per schedule (steps are cycles) or per row of a sweep."""
+    """Return a child run per schedule or arm (steps are cycles), or per run of a sweep.
+
+    A sweep of more runs than MLflow compares gets one child per curve (steps are its points).
+    """
     end = float(answer["wall_s"])
     for row in answer.get("schedules", ()):
         if row["val"]:
             yield _schedule(row, answer, key, end)
-    for row in answer.get("rows", ()):
-        yield _row(row, key, end)
+    for arm in answer.get("arms", ()):
+        yield _arm(arm, key, end)
+    rows = answer.get("rows", ())
+    if len(rows) <= MAX_CHILDREN:
+        yield from (_row(row, key, end) for row in rows)
+    else:
+        yield from (_curve(curve, key, end) for curve in answer["curves"])
+
+
+def _arm(arm: Answer, key: str, end: float) -> Child:
+    """Return one arm of a trial against scratch; its steps are the seeds."""
+    values = [
+        Value("test_accuracy", accuracy, step, end)
+        for step, accuracy in enumerate(arm["test_accuracies"])
+    ]
+    numbers = finite({"mean_test_accuracy": arm["test_accuracy"], "epochs": arm["epochs"]})
+    values += [Value(name, number, 0, end) for name, number in numbers.items()]
+    return Child(f"{key}/{arm['name']}", arm["label"], 0.0, end, False, tuple(values))
+
+
+def _curve(curve: Answer, key: str, end: float) -> Child:
+    values = []
+    for step, point in enumerate(curve["points"]):
+        numbers = finite({k: v for k, v in point.items() if k not in ("ci95", "status_counts")})
+        values += [Value(name, number, step, end) for name, number in numbers.items()]
+    name = curve["method"]
+    return Child(f"{key}/{name}", name, 0.0, end, False, tuple(values))
 
 
 def _schedule(row: Mapping[str, Any], answer: Answer, key: str, end: float) -> Child:

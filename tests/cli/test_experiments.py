@@ -46,6 +46,20 @@ BAD = {
     "ratio word": (["sweep", "--ratios", "some"], "--ratios must be numbers"),
     "both": (["sweep", "--ratios", "2", "--levels", "3"], "one of --sparsities, --ratios"),
     "sparsity": (["sweep", "--sparsities", "0.5,1"], "--sparsities must be a share in [0, 1)"),
+    "lost option": (
+        ["sweep", "--seeds", "5", "scratch", "digits", "--trial", "abcdef"],
+        "--seeds must stand after `sweep scratch`",
+    ),
+    "method's own": (
+        ["sweep", "--set", "rounds=5"],
+        "--set rounds must start with lr., recipe., train. or task.",
+        "--methods NAME:rounds=5",
+    ),
+    "reach": (
+        ["sweep", "--methods", "lrpet", "--ratios", "64"],
+        "--methods lrpet must reach every point",
+        "leave the sparsest points or the method out",
+    ),
     "no study": (["sweep", "scratch", "none", "--trial", "abcdef"], "study must be one of those"),
     "workers": (["oracle", "--workers", "2", "--executor", "inline"], "--workers must be 1"),
     "executor": (["sweep", "--executor", "dask"], "--executor must be ray or inline"),
@@ -56,8 +70,8 @@ BAD = {
 def test_bad_input_gets_one_clear_message(case: str, tmp_path: Path) -> None:
     arguments, *words = BAD[case]
     home = tmp_path / "home"
-    executor = [] if "--executor" in arguments else ["--executor", "inline"]
-    refused(call(*arguments, *executor, "--home", home), *words)
+    more = [] if "--executor" in arguments else ["--executor", "inline"]
+    refused(call(*arguments, *more, "--home", home), *words)
     assert not home.exists(), "nothing is written"
 
 

@@ -83,8 +83,19 @@ class Workbench:
             "params_nonzero": self.info.params - self.info.num_prunable * (1.0 - kept),
             "macs_effective": self.info.macs * kept,
             "train_accuracy": value,
+            "log/train_macs": self._spent(job, number, count),
         }
         return {**metrics, "test_accuracy": value - 0.01} if job.test else metrics
+
+    def _spent(self, job: Job, number: int, count: int) -> float:
+        """Return multiply-adds, all epochs after the dense run at the final density."""
+        each = 3.0 * self.info.num_train * self.info.macs
+        left = 1.0 - job.config.sparsity
+        if job.config.method == "scratch_of":
+            before = job.config.params["trial_epochs"]
+            return each * (TRAIN.epochs + left * (float(before) + job.epochs))
+        dense = 0 if self.info.pretrained else TRAIN.epochs
+        return each * (dense + left * job.epochs * number / count)
 
     def summary(self) -> dict[str, Any]:
         """Return the design's answer."""

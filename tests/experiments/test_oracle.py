@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autoprune.core.config import LRConfig
 from autoprune.core.errors import ConfigError
-from autoprune.core.records import Job
+from autoprune.core.records import Job, JobResult
 from autoprune.experiments.oracle import (
     OracleDesign,
     OracleOptions,
@@ -17,6 +17,7 @@ from autoprune.experiments.oracle import (
     interval,
     log_grid,
 )
+from autoprune.search.engine import DONE
 from autoprune.stages.base import closure
 from autoprune.stages.train import Train
 from autoprune.trial.plan import make_plan
@@ -140,8 +141,8 @@ def test_the_best_fixed_peak_is_best_at_the_last_cycle(bench: Workbench) -> None
 def test_the_fitted_silo_meets_the_peaks_it_was_fitted_on(bench: Workbench) -> None:
     fitted = bench.summary()["fitted"]
     assert fitted["cycles_used"] == 2
-    # Both cycles have S = 0 (delay 1) or S(0.2) = .001, so the low is their geometric mean.
-    assert fitted["low"] == pytest.approx((0.01 * 0.03) ** 0.5, rel=0.05)
+    # S is 0 in both cycles (delay 1): the low is the geometric mean of their peaks.
+    assert fitted["low"] == pytest.approx((0.01 * 0.03) ** 0.5, rel=1e-5)
 
 
 def test_a_schedule_that_the_task_does_not_allow_is_left_out_with_its_reason() -> None:
@@ -160,6 +161,23 @@ def test_the_order_in_which_results_come_changes_nothing(workers: int, bench: Wo
     other.run()
     assert other.summary() == bench.summary()
     assert {j.trial for j in other.issued} == {j.trial for j in bench.issued}
+
+
+def test_a_job_that_failed_is_tried_again_once_and_not_for_ever(bench: Workbench) -> None:
+    part = Workbench(OracleDesign(options()), accuracy)
+    job = part.engine.next()
+    assert isinstance(job, Job)
+    part.engine.record(JobResult(job.number, job.trial, "failed", error="no luck"))
+    assert part.engine.next() is DONE
+    assert part.engine.failure == "no luck"
+    assert part.engine.state.status == "failed"
+    part.engine = part.open()
+    part.run()
+    assert part.summary() == bench.summary()
+    events = len(part.journal.events)
+    part.engine = part.open()
+    assert part.engine.next() is DONE
+    assert len(part.journal.events) == events
 
 
 @pytest.mark.parametrize("after", [1, 9, 30])
@@ -236,9 +254,26 @@ def test_an_interval_is_contiguous_and_within_the_tolerance(
 
 def test_a_fit_finds_the_parameters_behind_exact_peaks() -> None:
     shares = [0.0, 0.1, 0.5, 0.9]
-    found = fit_silo(shares, [0.02 + 0.1 * share for share in shares])
+    found = fit_silo(shares, [0.02 + 0.1 * share for share in shares], (0.001, 0.3))
     assert found["low"] == pytest.approx(0.02, rel=1e-3)
     assert found["rise"] == pytest.approx(0.1, rel=1e-3)
+
+
+@given(
+    st.lists(st.sampled_from(log_grid(1e-3, 0.3, 12)), min_size=2, max_size=8),
+    st.integers(0, 1000),
+)
+def test_a_fit_never_leaves_the_grid(peaks: list[float], seed: int) -> None:
+    shares = [((seed + 37 * k) % 101) / 100 for k in range(len(peaks))]
+    found = fit_silo(shares, peaks, (1e-3, 0.3))
+    assert found["low"] >= 1e-3 * 0.999
+    assert found["low"] + found["rise"] <= 0.3 * 1.001
+
+
+def test_a_rise_that_the_first_cycles_do_not_show_stays_silos_own(bench: Workbench) -> None:
+    fitted = bench.summary()["fitted"]
+    assert not fitted["rise_fitted"]
+    assert fitted["rise"] == pytest.approx(0.06)
 
 
 def test_the_plan_of_a_listed_cycle_is_that_of_one_fixed_peak() -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autoprune.core.config import LRConfig
 from autoprune.core.errors import ConfigError
-from autoprune.core.records import Job
+from autoprune.core.records import Job, JobResult
 from autoprune.experiments.checklist import checklist
 from autoprune.experiments.sweep import (
     Arm,
@@ -157,6 +159,51 @@ def test_the_control_trains_each_levels_own_mask_from_a_start_of_its_own(
     ticket = next(j for j in levels.issued if j.config.method == "lottery_ticket" and j.seed == 0)
     chain = {stage.key(context) for stage in make_plan(ticket, 2)}
     assert chain & {s.key(context) for s in closure(make_plan(controls[2], 2)[0])}
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        Arm("snip", "snip", {}),
+        Arm("snip again", "snip", {}, reinit=True),
+        Arm("controls", "lottery_ticket", {"rewind": "init", "control": "reinit"}),
+        Arm("pqi", "pqi", {}),
+    ],
+)
+def test_an_arm_that_offers_no_round_per_level_goes_to_each_in_a_trial(arm: Arm) -> None:
+    found = Workbench(SweepDesign(options(ratios=(), levels=3, arms=(arm,))), accuracy)
+    found.run()
+    (curve,) = found.summary()["curves"]
+    assert len(curve["points"]) == 4
+    mine = [job for job in found.issued if job.config.method != "dense" and job.seed == 0]
+    assert len(mine) == 3
+    assert {job.epochs for job in mine} == {2}
+
+
+def test_a_failed_job_leaves_a_hole_and_the_rest_is_told() -> None:
+    found = Workbench(SweepDesign(options()), accuracy)
+    lost = None
+    while isinstance(job := found.engine.next(), Job):
+        if lost is None and job.config.method == "random":
+            lost = JobResult(job.number, job.trial, "failed", error="no luck")
+            found.engine.record(lost)
+        else:
+            found.engine.record(found.result(job))
+    assert found.engine.state.status == "failed"
+    counts = {
+        (curve["method"], point["compression"]): point["n"]
+        for curve in found.summary()["curves"]
+        for point in curve["points"]
+    }
+    assert counts["magnitude", 2.0] == 2
+    assert sorted(counts.values()) == [1, 2, 2, 2, 2, 2]
+
+
+def test_a_method_that_does_not_reach_a_point_on_the_model_is_refused() -> None:
+    info = replace(INFO, reach={"low_rank": 0.7})
+    asked = options(arms=(Arm("lrpet", "lrpet", {}),), ratios=(), sparsities=(0.5, 0.9))
+    with pytest.raises(ConfigError, match=r"must reach every point; it gets to .* 0\.7"):
+        Workbench(SweepDesign(asked), accuracy, info=info)
 
 
 def test_a_one_shot_arm_goes_to_each_level_at_once(levels: Workbench) -> None:

@@ -279,3 +279,18 @@ def test_phases_follow_one_another(curve: list[int], deviation: float) -> None:
             a for a, label in zip(test, phases.labels, strict=True) if label == "sweet"
         )
         assert phases.gain + phases.depth > phases.tolerance
+
+
+@pytest.mark.parametrize(
+    ("train", "seeds", "words"),
+    [
+        ([1.0, 1.0, 0.9], 2, "2 of at least 3 seeds"),
+        ([0.8, 0.8, 0.7], 3, "does not fit its training labels (80.0 %"),
+    ],
+)
+def test_no_verdict_is_reliable_on_a_poor_sweep(train: list[float], seeds: int, words: str) -> None:
+    found = find_phases([0.0, 0.5, 0.9], [0.8, 0.8, 0.8], train, 0.0, num_seeds=seeds)
+    assert found.verdict == "no descent"
+    assert not found.reliable
+    assert words in found.notes[0]
+    assert found.text.endswith("not reliable.")

@@ -272,3 +272,13 @@ def test_more_pairs_less_noise_and_less_power_detect_more(
     assert smallest_detectable(deviation, num_pairs + 1, power) < found
     assert smallest_detectable(2 * deviation, num_pairs, power) == pytest.approx(2 * found)
     assert smallest_detectable(deviation, num_pairs, power + 0.01) > found
+
+
+def test_equal_gaps_deviate_by_the_step_in_which_accuracies_come() -> None:
+    first, second = [0.90, 0.91], [0.899, 0.909]
+    assert paired(first, second).outcome == "better"
+    found = paired(first, second, resolution=1 / 360)
+    assert found.outcome == "within noise"
+    # t(1, .975) = 12.706; 12.706 / 360 / sqrt(2) = 0.02496.
+    assert found.high == pytest.approx(0.001 + 0.02496, abs=1e-4)
+    assert paired(first, first, resolution=1 / 360).p_value == 1.0
