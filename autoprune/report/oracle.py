@@ -82,9 +82,10 @@ def _gap(cycle: Entry) -> float | None:
 
 
 def _setting(summary: Summary) -> str:
+    epochs = f"{summary['epochs']:g} epoch{'s' * (summary['epochs'] != 1)}"
     return (
-        f"{summary['model']} on {summary['data']}, {summary['method']}, "
-        f"{summary['epochs']:g} epochs per cycle; {replicates([len(summary['seeds'])])}"
+        f"{summary['model']} on {summary['data']}, {summary['method']}, {epochs} per cycle; "
+        f"{replicates([len(summary['seeds'])])}"
     )
 
 
