@@ -22,11 +22,11 @@ from benchmarks.common import environment
 ROOT = Path(__file__).parents[1]
 TASK = ("--data", "fashion_mnist", "--model", "lenet300")
 LEVELS = (
-    *("sweep", *TASK, "--levels", "21", "--epochs", "80"),
-    *("--set", "task.train_size=10000", "--set", "train.epochs=80"),
+    *("sweep", *TASK, "--levels", "21", "--epochs", "70"),
+    *("--set", "task.train_size=5000", "--set", "train.epochs=70"),
     *("--set", "train.schedule=constant", "--set", "train.lr=0.1", "--set", "train.momentum=0"),
     *("--set", "train.nesterov=false", "--set", "train.weight_decay=0"),
-    *("--set", "train.batch_size=128", "--lr", "constant", "--set", "lr.peak=0.1"),
+    *("--set", "train.batch_size=64", "--lr", "constant", "--set", "lr.peak=0.1"),
 )
 COMMANDS = {
     "oracle": ("oracle", *TASK, "--cycles", "20", "--epochs", "1"),
@@ -229,7 +229,7 @@ def _descent_page(noisy: Answer, clean: Answer) -> Iterator[str]:
     yield ""
     yield from _where(noisy, "noisy", "clean")
     yield (
-        "Lottery tickets rewound to their start over 21 levels that remove 20 % each; 10,000 "
+        "Lottery tickets rewound to their start over 21 levels that remove 20 % each; 5,000 "
         "training images; with a fifth of their labels drawn anew over all classes (18 % are "
         "wrong), and without. With noise the same masks are trained from fresh weights, too. "
         "Validation and test labels are clean."
