@@ -41,7 +41,8 @@ class TaskInfo:
     """What a search needs to know of a task without loading it.
 
     `reach` is the greatest sparsity each kind of pruning can reach on this model (``weights``,
-    ``units``, ``low_rank``; a kind that is absent has no limit of its own).
+    ``units``, ``low_rank``; a kind that is absent has no limit of its own), and the units that a
+    single layer reads (``inner_channel``, ``inner_channel_macs``).
     `fingerprint` identifies the data and its split; `pretrained` says that dense training is
     replaced by given weights; `has_relu` counts rectifiers of any form, `has_relu_modules` only
     those that are modules; `warnings` are shown to the user before anything is trained.

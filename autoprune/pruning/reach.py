@@ -9,9 +9,11 @@ from torch import nn
 
 from autoprune.core.records import LayerInfo
 from autoprune.pruning.granularities.channel import ChannelGranularity
+from autoprune.pruning.granularities.inner_channel import InnerChannelGranularity
 from autoprune.pruning.groups import find_groups
 from autoprune.pruning.low_rank import low_rank_reach, splittable
 from autoprune.pruning.masks import dense_masks
+from autoprune.pruning.readers import read_once
 from autoprune.pruning.view import ModelView
 
 
@@ -24,7 +26,9 @@ def find_reach(
     -------
     dict
         ``units`` (0 when no group of units can be removed) and ``low_rank``; single weights have
-        no limit of the model's own.
+        no limit of the model's own. ``inner_channel`` is what remains of ``units`` where only
+        those that a single layer reads go, and ``inner_channel_macs`` the share of the
+        multiply-adds that then goes.
     """
     groups = find_groups(model, torch.zeros(2, *input_shape))
     parameters = dict(model.named_parameters())
@@ -33,4 +37,17 @@ def find_reach(
     return {
         "units": ChannelGranularity().reachable(view) if groups else 0.0,
         "low_rank": low_rank_reach(layers, splittable(model, layers)),
+        **_inner_reach(view, layers),
     }
+
+
+def _inner_reach(view: ModelView, layers: Sequence[LayerInfo]) -> dict[str, float]:
+    """Return the shares of weights and of multiply-adds that go with all inner units but one."""
+    granularity, gone, macs = InnerChannelGranularity(), 0.0, 0.0
+    if read_once(view.groups):
+        gone = granularity.reachable(view)
+        units = granularity.pool({g.name: torch.zeros(g.num_units) for g in view.groups}, view)
+        masks = granularity.select(units, dict.fromkeys(units, 0), view).masks
+        kept = sum(float(masks[layer.name].double().mean()) * layer.macs for layer in layers)
+        macs = 1.0 - kept / sum(layer.macs for layer in layers)
+    return {"inner_channel": gone, "inner_channel_macs": macs}

@@ -48,3 +48,8 @@ def rows_of(groups: Iterable[UnitGroup], units: Mapping[str, Tensor]) -> dict[st
     """
     places = [place for place in slots(groups) if place.role == "out" and place.dim == 0]
     return {name: dims[0] for name, dims in live_entries(places, units).items()}
+
+
+def read_once(groups: Iterable[UnitGroup]) -> tuple[UnitGroup, ...]:
+    """Return the groups whose units a single layer reads: those of no residual stream."""
+    return tuple(g for g in groups if sum(m.role == "in" for m in g.members) == 1)

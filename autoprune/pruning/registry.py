@@ -29,6 +29,14 @@ SCORES: Registry[Callable[..., Score]] = Registry(
         "lq": "autoprune.pruning.scores.lq:Lq",
         "mean_activation": "autoprune.pruning.scores.mean_activation:MeanActivation",
         "random_units": "autoprune.pruning.scores.random_units:RandomUnits",
+        "kfac_neuron": "autoprune.pruning.scores.kfac_neuron:KfacNeuron",
+        "i_spasp": "autoprune.pruning.scores.i_spasp:ISpasp",
+        "filter_l1": "autoprune.pruning.scores.filter_norm:FilterL1",
+        "filter_l2": "autoprune.pruning.scores.filter_norm:FilterL2",
+        "fpgm": "autoprune.pruning.scores.fpgm:Fpgm",
+        "taylor": "autoprune.pruning.scores.taylor:Taylor",
+        "slimming": "autoprune.pruning.scores.slimming:Slimming",
+        "spline": "autoprune.pruning.scores.spline:Spline",
     },
 )
 
@@ -55,6 +63,7 @@ GRANULARITIES: Registry[Callable[[], Granularity]] = Registry(
         "weight": "autoprune.pruning.granularities.weight:WeightGranularity",
         "kernel": "autoprune.pruning.granularities.kernel:KernelGranularity",
         "channel": "autoprune.pruning.granularities.channel:ChannelGranularity",
+        "inner_channel": "autoprune.pruning.granularities.inner_channel:InnerChannelGranularity",
     },
 )
 

@@ -17,7 +17,10 @@ class Signal(StrEnum):
     """What `pruning.signals` can gather for a score, on a copy of the model, once.
 
     Every signal is a mapping from the name of a prunable weight to a tensor of its shape, but
-    `ACTIVATION`, which maps a unit group's name to a vector with one entry per unit.
+    `ACTIVATION`, which maps a unit group's name to a vector with one entry per unit,
+    the two `UNIT_CURVATURE`, which map it to a matrix with one column per unit,
+    `READOUT`, which maps it to a matrix with one row per unit and one column more, and
+    `HYPERPLANES`, whose matrices have one row per filter and one column more.
     """
 
     GRADIENT = "gradient"  # dL/dw on the scoring batch, eval mode, float64
@@ -28,6 +31,10 @@ class Signal(StrEnum):
     CONTRIBUTION_FRO_MEAN = "contribution_fro_mean"  # the same, a kernel by its mean map's norm
     CONTRIBUTION_L1 = "contribution_l1"  # the same, a kernel by its mean map's sum
     INPUT_RMS = "input_rms"  # root mean square of what each weight multiplies, float64
+    UNIT_CURVATURE = "unit_curvature"  # damage of removal, and fall of the top curvature, float64
+    UNIT_CURVATURE_EMPIRICAL = "unit_curvature_empirical"  # the same, by the data's labels
+    READOUT = "readout"  # mass of units, and their pull on each other where they are read, float64
+    HYPERPLANES = "hyperplanes"  # rows of what makes units, norms folded in, offsets last, float64
 
 
 GROUP_SIGNALS = frozenset(
@@ -36,6 +43,10 @@ GROUP_SIGNALS = frozenset(
         Signal.CONTRIBUTION,
         Signal.CONTRIBUTION_FRO_MEAN,
         Signal.CONTRIBUTION_L1,
+        Signal.UNIT_CURVATURE,
+        Signal.UNIT_CURVATURE_EMPIRICAL,
+        Signal.READOUT,
+        Signal.HYPERPLANES,
     }
 )
 """Signals that speak of removable units, or of which units are read: they want the groups."""
@@ -83,6 +94,8 @@ class ModelView:
         The removable units, for granularities above the single weight.
     seed : int
         Root of the score's own random stream.
+    others : mapping
+        The model's other tensors by name, detached: biases, and what norms scale, shift and count.
     """
 
     weights: Mapping[str, Tensor]
@@ -90,6 +103,7 @@ class ModelView:
     signals: Mapping[Signal, Mapping[str, Tensor]] = field(default_factory=dict)
     groups: tuple[UnitGroup, ...] = ()
     seed: int = 0
+    others: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Score(Protocol):

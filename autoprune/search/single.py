@@ -155,10 +155,11 @@ class SingleRun:
         from autoprune.trial.plan import check_fit, check_steps, make_plan
 
         job, info = self.job(epochs), self.context.task.info
-        check_fit(job.config, info)
+        units = METHODS.get(self.config.method).kind == "units"
+        check_fit(job.config, self.context.full_info if units else info)
         check_steps(job, info, "--epochs")
         make_plan(job, self.top, pretrained=info.pretrained)
-        if METHODS.get(self.config.method).kind == "units":
+        if units:
             self._check_units()
 
     def _check_units(self) -> None:

@@ -63,6 +63,7 @@ def make_view(
         signals=signals,
         groups=groups,
         seed=seed,
+        others={name: value for name, value in state.weights.items() if name not in names},
     )
 
 

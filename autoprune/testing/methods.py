@@ -47,9 +47,14 @@ def digits_context(digits_home: Path) -> Iterator[WorkerContext]:
 
 
 class MethodContract:
-    """The contract; `method` is the registry name under test."""
+    """The contract; `method` is the registry name under test.
+
+    A method that refuses the mlp sets `task`, with the hashes of `autoprune.data.taskfile.identify`
+    where that is a file, and overrides the fixture `digits_context` with a worker on it.
+    """
 
     method: ClassVar[str]
+    task: ClassVar[TaskConfig] = TASK
     params: ClassVar[dict[str, Any]] = {}
     sparsity: ClassVar[float] = 0.8
 
@@ -61,7 +66,7 @@ class MethodContract:
     def job(self, **changes: Any) -> Job:
         """Return a short job of the method."""
         config = TrialConfig(
-            task=TASK,
+            task=self.task,
             train=TrainConfig(epochs=3),
             method=self.method,
             params=self.params,
@@ -118,7 +123,7 @@ class MethodContract:
                 assert not bool((mask & ~before.masks[name]).any())
 
     def test_same_seed_same_bits(self, state: TrialState, tmp_path: Path) -> None:
-        other = open_context(TASK, home=tmp_path, top_epochs=TOP, threads=1)
+        other = open_context(self.task, home=tmp_path, top_epochs=TOP, threads=1)
         again = Resolver(other).state(make_plan(self.job(), TOP)[-1])
         _assert_same(state, again)
 
@@ -133,8 +138,8 @@ class MethodContract:
         plan = make_plan(self.job(), TOP)
         stages = closure(plan[-1])
         for stage in stages[: len(stages) // 2]:
-            Resolver(open_context(TASK, home=tmp_path, top_epochs=TOP, threads=1)).state(stage)
-        fresh = open_context(TASK, home=tmp_path, top_epochs=TOP, threads=1)
+            Resolver(open_context(self.task, home=tmp_path, top_epochs=TOP, threads=1)).state(stage)
+        fresh = open_context(self.task, home=tmp_path, top_epochs=TOP, threads=1)
         _assert_same(state, Resolver(fresh).state(plan[-1]))
 
     def test_a_second_run_costs_nothing(

@@ -64,8 +64,10 @@ def make_groups() -> tuple[UnitGroup, ...]:
     """Return the one group of `make_model`: its four channels."""
     rows = tuple((unit,) for unit in range(4))
     columns = tuple(tuple(range(16 * unit, 16 * unit + 16)) for unit in range(4))
-    members = (UnitMember("0.weight", 0, rows, "out"), UnitMember("5.weight", 1, columns, "in"))
-    return (UnitGroup("0.weight", 4, members),)
+    made_of = ("0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var")
+    members = [UnitMember(name, 0, rows, "out") for name in made_of]
+    members.append(UnitMember("5.weight", 1, columns, "in"))
+    return (UnitGroup("0.weight", 4, tuple(members)),)
 
 
 def make_view(score: Score, model: nn.Module, seed: int = 0) -> ModelView:
@@ -76,7 +78,8 @@ def make_view(score: Score, model: nn.Module, seed: int = 0) -> ModelView:
         mask.view(-1)[::3] = False
     groups = make_groups()
     signals = gather(score.needs, model, make_task(), groups, seed)
-    return ModelView(weights, masks, signals, groups, seed)
+    others = {n: v for n, v in model.state_dict().items() if n not in weights}
+    return ModelView(weights, masks, signals, groups, seed, others)
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

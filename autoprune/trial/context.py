@@ -75,6 +75,13 @@ class WorkerContext:
         model = self.task.build_model(0)
         return find_groups(model, torch.zeros(2, *self.task.info.input_shape))
 
+    @cached_property
+    def full_info(self) -> TaskInfo:
+        """The task's description, with how far each kind of pruning reaches."""
+        from autoprune.training.probe import full_info
+
+        return full_info(self.task)
+
     def _new_model(self) -> nn.Module:
         model = self.task.build_model(0).to(self.settings.device)
         if self.settings.device == "cuda" and len(self.task.info.input_shape) == 3:

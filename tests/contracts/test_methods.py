@@ -8,14 +8,21 @@ import sys
 import pytest
 
 from autoprune.methods.base import METHODS
-from autoprune.testing.methods import MethodContract, digits_context, digits_home  # noqa: F401
+from autoprune.testing.methods import (  # noqa: F401 - fixtures
+    TASK,
+    MethodContract,
+    digits_context,
+    digits_home,
+)
+from tests.methods.normed import OnNorms, normed_context, task_for  # noqa: F401 - a fixture
 
 LISTED = [name for name in METHODS if METHODS.get(name).listed]
 
 
 def _suite(name: str) -> type[MethodContract]:
     title = "Test" + "".join(part.capitalize() for part in name.split("_"))
-    return type(title, (MethodContract,), {"method": name, "__module__": __name__})
+    bases = (MethodContract,) if task_for(name) == TASK else (OnNorms, MethodContract)
+    return type(title, bases, {"method": name, "__module__": __name__})
 
 
 for _name in LISTED:

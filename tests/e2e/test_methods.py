@@ -11,6 +11,7 @@ import pytest
 from autoprune.methods.base import METHODS
 from tests.cli.support import succeed, write_space
 from tests.e2e.support import events_of
+from tests.methods.normed import NORMED, task_for
 
 pytestmark = pytest.mark.slow
 
@@ -18,6 +19,7 @@ LISTED = [name for name in METHODS if METHODS.get(name).listed]
 SHORT = ("--set", "train.epochs=4", "--epochs", "3")
 # The mask of scratch_e is magnitude's, by definition: another allocation tells them apart.
 OWN = {"scratch_e": ("--allocation", "lamp")}
+ON_NORMS = {method for method in LISTED if task_for(method) == NORMED}
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     @functools.cache
     def run(method: str) -> dict[str, Any]:
         options = ("--method", method, "--sparsity", "90%", *SHORT, *OWN.get(method, ()))
+        if method in ON_NORMS:
+            options += ("--task", str(NORMED.task_file))
         found: dict[str, Any] = succeed("run", *options, "--home", home, "--json").json
         return found
 
@@ -67,7 +71,7 @@ def test_a_run_is_the_same_run_again(runs: Any, tmp_path: Path) -> None:
 
 SPACE = """\
 name: one
-task: {{data: digits, model: mlp}}
+task: {task}
 train: {{epochs: 2, lr: 0.1}}
 targets: {{low: 0.6, high: 0.75}}
 fidelity: {{epochs: [1, 3]}}
@@ -88,7 +92,8 @@ def test_a_search_over_one_method_ends_in_a_confirmed_front(
     from autoprune.search.engine import SearchOptions
     from autoprune.search.session import SearchRequest, search
 
-    space = write_space(tmp_path, SPACE.format(method=method))
+    task = f"task_file: {NORMED.task_file}" if method in ON_NORMS else "data: digits, model: mlp"
+    space = write_space(tmp_path, SPACE.format(method=method, task=f"{{{task}}}"))
     summary = search(
         SearchRequest(
             space=space,

@@ -21,6 +21,7 @@ from autoprune.trial.context import WorkerContext, job_runner, open_context
 from autoprune.trial.plan import make_plan
 from autoprune.trial.resolve import Resolver
 from autoprune.trial.run import run_job
+from tests.methods.normed import task_for
 from tests.methods.support import job
 
 LISTED = [name for name in METHODS if METHODS.get(name).listed]
@@ -35,10 +36,13 @@ def comparable(result: JobResult) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("method", LISTED)
-def test_a_huge_learning_rate_diverges(method: str, digits_context: WorkerContext) -> None:
-    base = job(method)
+def test_a_huge_learning_rate_diverges(
+    method: str, digits_context: WorkerContext, normed_context: WorkerContext
+) -> None:
+    context = digits_context if task_for(method) == TASK else normed_context
+    base = job(method, task=context.settings.task)
     config = complete(replace(base.config, lr=LRConfig(name="constant", params={"peak": 1e20})))
-    result = run_job(replace(base, config=config), digits_context)
+    result = run_job(replace(base, config=config), context)
     assert result.error == ""
     assert result.status == "diverged"
     assert result.metrics["val_loss"] == 1e9  # JSON has no NaN

@@ -17,7 +17,10 @@ from autoprune.pruning.signals.contribution import (
 )
 from autoprune.pruning.signals.flow import hessian_gradient, synaptic_flow
 from autoprune.pruning.signals.gradient import gradient
+from autoprune.pruning.signals.hyperplanes import hyperplanes
 from autoprune.pruning.signals.inputs import input_rms
+from autoprune.pruning.signals.kfac import unit_curvature, unit_curvature_empirical
+from autoprune.pruning.signals.readout import readout
 from autoprune.pruning.view import Signal, UnitGroup
 
 Gatherer = Callable[[nn.Module, Scorable, tuple[UnitGroup, ...], int], dict[str, Tensor]]
@@ -31,6 +34,10 @@ GATHERERS: dict[Signal, Gatherer] = {
     Signal.CONTRIBUTION_FRO_MEAN: contribution_fro_mean,
     Signal.CONTRIBUTION_L1: contribution_l1,
     Signal.INPUT_RMS: input_rms,
+    Signal.UNIT_CURVATURE: unit_curvature,
+    Signal.UNIT_CURVATURE_EMPIRICAL: unit_curvature_empirical,
+    Signal.READOUT: readout,
+    Signal.HYPERPLANES: hyperplanes,
 }
 
 
