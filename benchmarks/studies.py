@@ -95,12 +95,13 @@ def report(names: Sequence[str], paths: Paths) -> list[Path]:
         sweep_picture(sweep, paths.pictures / "sweep.png")
         (paths.data / "sweep.csv").write_text(sweep_csv(sweep))
         written.append(_write(paths.pages / "sweep.md", _sweep_page(sweep)))
-    if {"noisy", "clean"} & set(names) and noisy and clean:
-        for name, answer in (("noisy", noisy), ("clean", clean)):
+    if {"noisy", "clean"} & set(names) and noisy:
+        answers = {"noisy": noisy, **({"clean": clean} if clean else {})}
+        for name, answer in answers.items():
             descent_picture(answer, paths.pictures / f"sparse_double_descent_{name}.png")
             (paths.data / f"sparse_double_descent_{name}.csv").write_text(sweep_csv(answer))
         page = paths.pages / "sparse_double_descent.md"
-        written.append(_write(page, _descent_page(noisy, clean)))
+        written.append(_write(page, _descent_page(answers)))
     return written
 
 
@@ -224,10 +225,10 @@ def _cell(point: Answer) -> str:
     return f"{100 * point['accuracy']:.2f} ± {50 * (high - low):.2f}"
 
 
-def _descent_page(noisy: Answer, clean: Answer) -> Iterator[str]:
+def _descent_page(answers: dict[str, Answer]) -> Iterator[str]:
     yield "# Sparse double descent on Fashion-MNIST"
     yield ""
-    yield from _where(noisy, "noisy", "clean")
+    yield from _where(answers["noisy"], "noisy", "clean")
     yield (
         "Lottery tickets rewound to their start over 21 levels that remove 20 % each; 5,000 "
         "training images; with a fifth of their labels drawn anew over all classes (18 % are "
@@ -235,10 +236,11 @@ def _descent_page(noisy: Answer, clean: Answer) -> Iterator[str]:
         "Validation and test labels are clean."
     )
     yield ""
-    for name, answer in (("With noise", noisy), ("Without noise", clean)):
-        yield f"## {name}"
+    titles = {"noisy": "With noise", "clean": "Without noise"}
+    for name, answer in answers.items():
+        yield f"## {titles[name]}"
         yield ""
-        file = f"sparse_double_descent_{'noisy' if answer is noisy else 'clean'}.png"
+        file = f"sparse_double_descent_{name}.png"
         yield f"![Accuracy and learning distance over sparsity](../img/{file})"
         yield ""
         for sentence in sweep_words(answer):
