@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoprune.report.oracle import oracle_csv, oracle_picture, oracle_words
-from autoprune.report.sweep import descent_picture, sweep_csv, sweep_picture, sweep_words
+from autoprune.report.oracle import oracle_csv, oracle_words
+from autoprune.report.oracle_picture import oracle_picture
+from autoprune.report.sweep import sweep_csv, sweep_words
+from autoprune.report.sweep_picture import descent_picture, sweep_picture
 from benchmarks.common import environment
 
 ROOT = Path(__file__).parents[1]

@@ -67,6 +67,7 @@ def oracle(
     from autoprune.cli.experiments import Files, ask, check_seeds
     from autoprune.core.errors import ConfigError
     from autoprune.report import oracle as report
+    from autoprune.report.oracle_picture import oracle_picture
 
     if cycles < 1:
         raise ConfigError("--cycles", "must be at least 1", cycles)
@@ -94,7 +95,7 @@ def oracle(
         design,
         parse.workers(executor, ray_address, workers, device, gpus_per_job),
         Files(
-            {"picture.png": report.oracle_picture, "results.csv": report.oracle_csv},
+            {"picture.png": oracle_picture, "results.csv": report.oracle_csv},
             {"picture.png": plot, "results.csv": csv},
             report.oracle_words,
         ),
@@ -121,7 +122,7 @@ def _last_sparsity(cycles: int, share: str, sparsity: str | None) -> float:
 def _peaks(text: str, low: float, high: float) -> tuple[float, ...]:
     """Read a number of candidates, or the candidates themselves."""
     from autoprune.core.errors import ConfigError
-    from autoprune.experiments.oracle import log_grid
+    from autoprune.experiments.grid import log_grid
 
     if text.lstrip("-").isdigit():
         return log_grid(low, high, int(text))
@@ -140,7 +141,8 @@ def _design(
     epochs: int | None,
     tolerance: float,
 ) -> OracleDesign:
-    from autoprune.experiments.oracle import OracleDesign, OracleOptions
+    from autoprune.experiments.grid import OracleOptions
+    from autoprune.experiments.oracle import OracleDesign
     from autoprune.search.single import build_config
 
     base, top = build_config(given, settings)

@@ -12,7 +12,7 @@ from autoprune.cli.output import emit, show
 
 if TYPE_CHECKING:
     from autoprune.core.config import TrialConfig
-    from autoprune.experiments.sweep import Arm, SweepOptions
+    from autoprune.experiments.points import Arm, SweepOptions
 
 RATIOS = "1,2,4,8,16,32,64"
 METHODS = "magnitude,magnitude:uniform,random"
@@ -91,6 +91,7 @@ def sweep(
     from autoprune.cli.experiments import Files, ask, check_seeds
     from autoprune.experiments.sweep import SweepDesign
     from autoprune.report import sweep as report
+    from autoprune.report.sweep_picture import descent_picture, sweep_picture
 
     noise = parse.share(label_noise, "--label-noise", below_one=True)
     given = {
@@ -114,7 +115,7 @@ def sweep(
         check_seeds(seed, seeds),
         length if epochs is None else epochs,
     )
-    picture = report.descent_picture if studied else report.sweep_picture
+    picture = descent_picture if studied else sweep_picture
     answer = ask(
         SweepDesign(asked),
         parse.workers(executor, ray_address, workers, device, gpus_per_job),
@@ -213,7 +214,7 @@ def _options(
     seeds: tuple[int, ...],
     epochs: int,
 ) -> SweepOptions:
-    from autoprune.experiments.sweep import SweepOptions
+    from autoprune.experiments.points import SweepOptions
 
     arms = tuple(_arm(text) for text in methods.split(","))
     return SweepOptions(base, arms, seeds, epochs, **places)
@@ -222,7 +223,7 @@ def _options(
 def _arm(text: str) -> Arm:
     """Read ``NAME``, ``NAME:ALLOCATION`` or ``NAME:key=value+key=value[+reinit]``."""
     from autoprune.cli import parse
-    from autoprune.experiments.sweep import Arm
+    from autoprune.experiments.points import Arm
 
     name, _, rest = text.strip().partition(":")
     parts = [part for part in rest.split("+") if part]

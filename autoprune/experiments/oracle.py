@@ -17,107 +17,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from autoprune.core.config import LRConfig, TaskConfig, TrialConfig, parse
-from autoprune.core.errors import BadInput, ConfigError
+from autoprune.core.errors import BadInput
 from autoprune.core.records import TaskInfo
-from autoprune.experiments.answers import compare, curve, dense_accuracy, worst
+from autoprune.experiments.answers import compare, curve, dense_accuracy
 from autoprune.experiments.base import Costs, Results, Wanted
+from autoprune.experiments.grid import OracleOptions, Rival, fit_silo, grid_cells, interval, union
 from autoprune.methods.base import complete, cycle_in_plan, lr_schedule
 from autoprune.pruning.registry import SPARSITY_SCHEDULES
-from autoprune.search.plans import StageCosts
 from autoprune.trial.plan import check_fit, check_steps, make_plan
 
-FEW = 2
 LEAST_SHARE = 0.1
 """From this share of its rise on, SILO's S-curve tells how high it goes."""
-
-
-@dataclass(frozen=True)
-class OracleOptions:
-    """How an Oracle is asked.
-
-    Parameters
-    ----------
-    base : TrialConfig
-        An iterative trial, completed: its rounds are the cycles, its sparsity that of the last
-        one. Its schedule is SILO's, whose profile inside a cycle every candidate has.
-    peaks : tuple of float
-        Candidates, ascending, > 0, at least two.
-    seeds : tuple of int
-        Replicates, at least one.
-    epochs : int
-        Epochs of one cycle.
-    tolerance : float
-        A candidate so close to the best validation accuracy of its cycle is as good.
-
-    Raises
-    ------
-    ConfigError
-        If a value breaks its rule.
-    """
-
-    base: TrialConfig
-    peaks: tuple[float, ...]
-    seeds: tuple[int, ...]
-    epochs: int
-    tolerance: float = 0.005
-
-    def __post_init__(self) -> None:
-        if len(self.peaks) < FEW:
-            raise ConfigError(
-                "--peaks",
-                f"must be at least {FEW} learning rates: a grid of one decides nothing",
-                len(self.peaks),
-            )
-        wrong = [peak for peak in self.peaks if not 0.0 < peak < math.inf]
-        if wrong:
-            raise ConfigError("--peaks", "must be learning rates > 0", wrong[0])
-        if list(self.peaks) != sorted(set(self.peaks)):
-            raise ConfigError("--peaks", "must ascend, each once", list(self.peaks))
-        if not self.seeds:
-            raise ConfigError("--seeds", "must be at least 1", 0)
-        if self.epochs < 1:
-            raise ConfigError("--epochs", "must be at least 1", self.epochs)
-        if not 0.0 <= self.tolerance < 1.0:
-            raise ConfigError("--tolerance", "must be in [0, 1)", self.tolerance)
-        if self.base.lr.name != "silo":
-            raise ConfigError("--lr", "must be silo, which the Oracle is asked about", self.base.lr)
-
-
-def log_grid(low: float, high: float, count: int) -> tuple[float, ...]:
-    """Return `count` learning rates from `low` to `high`, even in the logarithm.
-
-    Raises
-    ------
-    ConfigError
-        If the ends are not ``0 < low < high``, or there are fewer than two.
-    """
-    if count < FEW:
-        rule = f"must be at least {FEW} learning rates: a grid of one decides nothing"
-        raise ConfigError("--peaks", rule, count)
-    if not 0.0 < low < high < math.inf:
-        raise ConfigError(
-            "--low, --high", "must be learning rates with 0 < low < high", (low, high)
-        )
-    step = math.log(high / low) / (count - 1)
-    inner = [float(f"{low * math.exp(step * k):.6g}") for k in range(1, count - 1)]
-    return (low, *inner, high)
-
-
-@dataclass(frozen=True)
-class Rival:
-    """A schedule that runs through the Oracle's cycles.
-
-    `config` is None while its parameters are not known yet, or for good with a `reason`.
-    """
-
-    name: str
-    label: str
-    config: TrialConfig | None = None
-    reason: str = ""
 
 
 @dataclass
@@ -165,8 +79,6 @@ class OracleDesign:
         check_steps(job, info, "--epochs")
         make_plan(job, self.top_epochs, pretrained=info.pretrained)
         self._info = info
-
-    # The grid -----------------------------------------------------------------------------------
 
     def wanted(self, results: Results, costs: Costs) -> Sequence[Wanted]:
         """Return the grid of the cycle that is not decided yet, then the rivals."""
@@ -256,8 +168,6 @@ class OracleDesign:
     @property
     def _profile(self) -> dict[str, float]:
         return {name: getattr(self._silo, name) for name in ("warmup", "first", "second")}
-
-    # The rivals ---------------------------------------------------------------------------------
 
     def rivals(self, results: Results) -> list[Rival]:
         """Return the other schedules; those whose parameters depend on results fill in later."""
@@ -353,13 +263,12 @@ class OracleDesign:
         schedule = SPARSITY_SCHEDULES.get(str(self.options.base.params["schedule"]))
         return float(schedule(number / self.cycles, self.options.base.sparsity))
 
-    # The answer ---------------------------------------------------------------------------------
-
     def summary(self, results: Results, costs: Costs) -> dict[str, Any]:
         """Return what is known, see `docs/learning-rate.md`."""
         assert self._info is not None, "begin() comes first"
         options, chosen = self.options, self.chosen(results)
-        rivals = [Rival("oracle", "Oracle", self._whole(chosen)), *self.rivals(results)]
+        whole = self._listed(chosen) if len(chosen) == self.cycles else None
+        rivals = [Rival("oracle", "Oracle", whole), *self.rivals(results)]
         schedules = [self._schedule(r, chosen, results) for r in rivals if r.name != "fixed_grid"]
         by_name = {row["name"]: row for row in schedules}
         return {
@@ -378,9 +287,6 @@ class OracleDesign:
             "comparisons": self._comparisons(by_name),
             **self._costs(chosen, results, costs),
         }
-
-    def _whole(self, chosen: tuple[float, ...]) -> TrialConfig | None:
-        return self._listed(chosen) if len(chosen) == self.cycles else None
 
     def _fitted_words(self, results: Results) -> dict[str, Any] | None:
         found = self.fitted(results)
@@ -416,16 +322,7 @@ class OracleDesign:
                 means = found[f"{split}_accuracy"]
                 row[key] = means[number - 1] if means else None
         statuses = [results[one.key].status for one in self._grid(chosen[: number - 1])]
-        count = len(self.options.seeds)
-        row["grid"] = [
-            {
-                "peak": peak,
-                "val_accuracy": fmean(values),
-                "val_std": stdev(values) if len(values) > 1 else None,
-                "status": worst(statuses[k * count : (k + 1) * count]),
-            }
-            for k, (peak, values) in enumerate(zip(self.options.peaks, scores, strict=True))
-        ]
+        row["grid"] = grid_cells(self.options.peaks, scores, statuses)
         return row
 
     def _schedule(
@@ -474,7 +371,7 @@ class OracleDesign:
 
     def _costs(self, chosen: tuple[float, ...], results: Results, costs: Costs) -> dict[str, Any]:
         """Return retraining epochs of SILO and of the Oracle, the dense runs left out."""
-        dense = _union([costs(one) for one in self._over_seeds(self._dense())])
+        dense = union([costs(one) for one in self._over_seeds(self._dense())])
         jobs = [one for m in range(len(chosen)) for one in self._grid(chosen[:m])]
         rivals = self.rivals(results)
         silo = self._over_seeds(self.options.base)
@@ -487,7 +384,7 @@ class OracleDesign:
         ]
 
         def epochs(wanted: Sequence[Wanted]) -> float:
-            stages = _union([costs(one) for one in wanted])
+            stages = union([costs(one) for one in wanted])
             return sum(cost for key, cost in stages.items() if key not in dense)
 
         oracle = epochs(jobs)
@@ -501,79 +398,3 @@ class OracleDesign:
                 "other_epochs": epochs([*jobs, *rest]) - oracle,
             },
         }
-
-
-def _union(stages: Sequence[StageCosts]) -> StageCosts:
-    return {key: cost for costs in stages for key, cost in costs.items()}
-
-
-def interval(means: Sequence[float], tolerance: float) -> tuple[int, int]:
-    """Return the ends of the contiguous candidates around the best within a tolerance of it.
-
-    Parameters
-    ----------
-    means : sequence of float
-        Mean accuracy of each candidate, in the order of the grid.
-    tolerance : float
-        Greatest distance to the best, a fraction.
-
-    Returns
-    -------
-    int, int
-        Positions of the first and the last candidate.
-
-    Examples
-    --------
-    >>> interval([0.80, 0.896, 0.90, 0.897, 0.85, 0.899], 0.005)
-    (1, 3)
-    """
-    best = list(means).index(max(means))
-
-    def near(place: int) -> bool:
-        # Shares of a finite set: the margin keeps rounding from deciding.
-        return 0 <= place < len(means) and means[best] - means[place] <= tolerance + 1e-12
-
-    low = high = best
-    while near(low - 1):
-        low -= 1
-    while near(high + 1):
-        high += 1
-    return low, high
-
-
-def fit_silo(
-    shares: Sequence[float], peaks: Sequence[float], ends: tuple[float, float]
-) -> dict[str, float]:
-    """Fit SILO's `low` and `rise` to peaks by least squares of their logarithms.
-
-    Parameters
-    ----------
-    shares : sequence of float
-        The S-curve at each cycle, in [0, 1].
-    peaks : sequence of float
-        The peaks to meet, > 0.
-    ends : tuple of float
-        Least and greatest peak that may come out, at a share of 0 and of 1: those of the grid.
-
-    Returns
-    -------
-    dict
-        ``low`` > 0 and ``rise`` >= 0.
-    """
-    from scipy.optimize import least_squares
-
-    def misses(values: Any) -> list[float]:
-        low, top = (math.exp(value) for value in values)
-        rise = max(0.0, top - low)
-        return [
-            math.log(low + rise * share) - math.log(peak)
-            for share, peak in zip(shares, peaks, strict=True)
-        ]
-
-    bounds = (math.log(ends[0]), math.log(ends[1]))
-    start = [
-        min(max(math.log(p), bounds[0] + 1e-9), bounds[1] - 1e-9) for p in (peaks[0], peaks[-1])
-    ]
-    found = least_squares(misses, start, bounds=bounds)
-    low, top = (math.exp(value) for value in found.x)
-    return {"low": float(f"{low:.6g}"), "rise": float(f"{max(0.0, top - low):.6g}")}

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.tracking.content import MAX_CHILDREN, Child, Value, finite
-from autoprune.tracking.mlflow import Copy, key_in
+from autoprune.tracking.keys import key_in
+from autoprune.tracking.mlflow import Copy
 from autoprune.tracking.store import find_target
 
 Answer = Mapping[str, Any]

@@ -8,16 +8,16 @@ import os
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from autoprune.core.errors import AutoPruneError
 from autoprune.search.journal import Event
-from autoprune.search.study import read_events, study_folder
+from autoprune.search.study import read_events
 from autoprune.search.summary import summarize
 from autoprune.tracking import content
+from autoprune.tracking.keys import save_model, study_key
 from autoprune.tracking.store import Target, find_target
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class Mirror:
 
     def _refresh(self, events: list[Event]) -> None:
         if self._copy is None:
-            self._copy = Copy(self.target, _study_key(self.home, self.study), self.study)
+            self._copy = Copy(self.target, study_key(self.home, self.study), self.study)
         summary = summarize(events)
         self._copy.write(events, summary, str(self.home), self._artifacts)
         self._seen, self._failed = len(events), False
@@ -203,21 +203,6 @@ def sync(
     return mirror.ids
 
 
-def _study_key(home: Path, study: str) -> str:
-    """Return the study's key, drawn when it is first mirrored and deleted with its folder."""
-    return key_in(study_folder(home, study), study)
-
-
-def key_in(folder: Path, study: str) -> str:
-    """Return the key that a study's folder keeps, drawn when there is none yet."""
-    path = folder / "mlflow.json"
-    if not path.exists():
-        new = path.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps({"key": f"{study}-{uuid.uuid4().hex[:12]}"}))
-        new.replace(path)
-    return str(json.loads(path.read_text())["key"])
-
-
 def _connect(uri: str) -> MlflowClient:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -229,19 +214,7 @@ def _connect(uri: str) -> MlflowClient:
 
 
 class Copy:
-    """One study in one store.
-
-    Parameters
-    ----------
-    target : Target
-        Where it goes.
-    key : str
-        Finds its run again, as the tag ``autoprune.key``.
-    study : str
-        Its name.
-    source : str
-        The command that runs it.
-    """
+    """One study in one store; its run is found again by `key`, and `source` is its command."""
 
     def __init__(
         self, target: Target, key: str, study: str, source: str = "autoprune search"
@@ -409,7 +382,7 @@ class Copy:
 
         with tempfile.TemporaryDirectory() as temporary:
             model = Path(temporary, "champion")
-            _save_model(model, folder)
+            save_model(model, folder)
             self.client.log_artifacts(self.run_id, str(model), "champion")
         try:
             self.client.create_registered_model(name)
@@ -422,18 +395,3 @@ class Copy:
         )
         self.client.set_registered_model_alias(name, "champion", version.version)
         return str(version.version)
-
-
-def _save_model(path: Path, folder: Path) -> None:
-    """Write a model from code over an exported folder, with nothing pickled."""
-    from importlib.metadata import version
-
-    from mlflow import pyfunc
-
-    # No signature: it would refuse every number type of raw inputs but one.
-    pyfunc.save_model(
-        str(path),
-        python_model=str(Path(__file__).with_name("champion.py")),
-        artifacts={"folder": str(folder)},
-        pip_requirements=[f"autoprune=={version('autoprune')}"],
-    )

@@ -10,13 +10,8 @@ from hypothesis import strategies as st
 from autoprune.core.config import LRConfig
 from autoprune.core.errors import ConfigError
 from autoprune.core.records import Job, JobResult
-from autoprune.experiments.oracle import (
-    OracleDesign,
-    OracleOptions,
-    fit_silo,
-    interval,
-    log_grid,
-)
+from autoprune.experiments.grid import OracleOptions, fit_silo, interval, log_grid
+from autoprune.experiments.oracle import OracleDesign
 from autoprune.search.engine import DONE
 from autoprune.stages.base import closure
 from autoprune.stages.train import Train

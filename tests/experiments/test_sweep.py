@@ -8,13 +8,8 @@ from autoprune.core.config import LRConfig
 from autoprune.core.errors import ConfigError
 from autoprune.core.records import Job, JobResult
 from autoprune.experiments.checklist import checklist
-from autoprune.experiments.sweep import (
-    Arm,
-    SweepDesign,
-    SweepOptions,
-    ratio_of,
-    sparsity_for,
-)
+from autoprune.experiments.points import Arm, SweepOptions, ratio_of, sparsity_for
+from autoprune.experiments.sweep import SweepDesign
 from autoprune.methods.scratch_of import ScratchOfParams, other
 from autoprune.stages.base import closure
 from autoprune.stages.init import Init

@@ -11,14 +11,13 @@ from rich.console import Console, RenderableType
 
 from autoprune.report.oracle import (
     CSV_COLUMNS,
-    _figure,
     oracle_csv,
-    oracle_picture,
     oracle_table,
     oracle_words,
     rank_trend,
     schedules_table,
 )
+from autoprune.report.oracle_picture import _figure, oracle_picture
 from autoprune.report.words import NONE
 from tests.report.experiments import ALLR_REASON, PEAKS, comparison, oracle
 

@@ -11,6 +11,7 @@ from PIL import Image
 from rich.console import Console, RenderableType
 
 from autoprune.report import sweep as report
+from autoprune.report import sweep_picture as pictures
 from autoprune.report.words import NONE, TIMES
 from tests.report.experiments import (
     FIRST,
@@ -223,20 +224,20 @@ def test_shading_runs_from_halfway_to_halfway() -> None:
 
     first, second = Axes(), Axes()
     labels = ["Light", "Light", "Critical", "Sweet"]
-    assert report._shade([first, second], np.arange(4.0), labels) == 0.05
+    assert pictures._shade([first, second], np.arange(4.0), labels) == 0.05
     assert first.names == ["light", "critical", "sweet"]
     assert first.spans == second.spans == [(-0.25, 1.5), (1.5, 2.5), (2.5, 3.25)]
     assert not any(first.turned)
     third = Axes()
-    assert report._shade([third], np.arange(30.0), ["light"] * 29 + ["collapsed"]) > 0.1
+    assert pictures._shade([third], np.arange(30.0), ["light"] * 29 + ["collapsed"]) > 0.1
     assert third.turned == [False, True]
 
 
 @pytest.mark.parametrize(
     ("draw", "make", "size"),
     [
-        (report.sweep_picture, sweep, (2000, 1000)),
-        (report.descent_picture, descent, (1800, 1440)),
+        (pictures.sweep_picture, sweep, (2000, 1000)),
+        (pictures.descent_picture, descent, (1800, 1440)),
     ],
 )
 def test_the_pictures_are_written(
@@ -250,7 +251,7 @@ def test_the_pictures_are_written(
 
 def test_both_panels_show_every_method_and_the_dense_level() -> None:
     summary = sweep()
-    figure = report._sweep_figure(summary)
+    figure = pictures._sweep_figure(summary)
     for axes, key in zip(figure.axes, ("real_compression", "speedup"), strict=True):
         handles, labels = axes.get_legend_handles_labels()
         assert sorted(labels) == sorted([*METHODS, "dense"])
@@ -267,16 +268,16 @@ def test_both_panels_show_every_method_and_the_dense_level() -> None:
 def test_many_methods_have_their_legend_beside_the_panels() -> None:
     summary = sweep()
     summary["curves"] += [
-        summary["curves"][0] | {"method": f"m{i}"} for i in range(report.MOST_INSIDE - 2)
+        summary["curves"][0] | {"method": f"m{i}"} for i in range(pictures.MOST_INSIDE - 2)
     ]
-    left, right = report._sweep_figure(summary).axes
+    left, right = pictures._sweep_figure(summary).axes
     assert left.get_legend() is None
-    assert len(right.get_legend().get_texts()) == report.MOST_INSIDE + 2
+    assert len(right.get_legend().get_texts()) == pictures.MOST_INSIDE + 2
 
 
 def test_a_descent_shows_train_and_test_phases_and_distance() -> None:
     summary = descent()
-    figure = report._descent_figure(summary)
+    figure = pictures._descent_figure(summary)
     accuracy, distance = figure.axes
     phases = list(dict.fromkeys(summary["phases"][FIRST]["labels"]))
     assert [text.get_text() for text in accuracy.texts] == phases
@@ -292,7 +293,7 @@ def test_a_descent_shows_train_and_test_phases_and_distance() -> None:
     assert named == ["test, clean labels", "train, noisy labels", "dense", *METHODS]
     labels = [t.get_text() for t in distance.get_xticklabels()]
     assert labels[:3] == ["0.0", "36.0", "59.0"]
-    assert len(labels) <= report.MAX_LABELS
+    assert len(labels) <= pictures.MAX_LABELS
 
 
 def test_what_was_not_measured_leaves_one_panel_without_shades() -> None:
@@ -300,12 +301,12 @@ def test_what_was_not_measured_leaves_one_panel_without_shades() -> None:
     for curve in summary["curves"]:
         for found in curve["points"]:
             found |= {"distance": None, "train_accuracy": None}
-    (axes,) = report._descent_figure(summary).axes
+    (axes,) = pictures._descent_figure(summary).axes
     assert not axes.patches
-    assert "label noise" not in report._descent_figure(sweep()).get_supxlabel()
+    assert "label noise" not in pictures._descent_figure(sweep()).get_supxlabel()
     doubtful = descent(8)
     doubtful["phases"][FIRST]["reliable"] = False
-    assert "not reliable" in report._descent_figure(doubtful).get_supxlabel()
+    assert "not reliable" in pictures._descent_figure(doubtful).get_supxlabel()
 
 
 def test_no_curve_no_interval_and_dollar_signs_are_drawn(tmp_path: Path) -> None:
@@ -315,7 +316,7 @@ def test_no_curve_no_interval_and_dollar_signs_are_drawn(tmp_path: Path) -> None
     for found in bare["curves"][0]["points"]:
         found |= {"ci95": None, "n": 1}
     bare["curves"][0] |= {"method": "a$b$"}
-    report.sweep_picture(bare, tmp_path / "a.png")
+    pictures.sweep_picture(bare, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000
-    for draw in (report._sweep_figure, report._descent_figure):
+    for draw in (pictures._sweep_figure, pictures._descent_figure):
         assert not draw(bare | {"curves": []}).axes[0].containers

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
-from pydantic import model_validator
+from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
 from autoprune.core.config import STRICT, LRConfig
 from autoprune.training.lr.base import CycleInfo
 from autoprune.training.lr.profile import RampAndDrops
+
+
+def _are_rates(peaks: str) -> str:
+    try:
+        fine = all(0.0 < float(peak) < float("inf") for peak in peaks.split(","))
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ValueError("must be learning rates > 0, separated by commas, such as 0.05,0.1")
+    return peaks
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -31,20 +41,10 @@ class Listed(RampAndDrops):
        Iterative Pruning of Deep Neural Networks", TMLR 2023, arXiv 2212.06144 (the Oracle).
     """
 
-    peaks: str = "0.1"
+    peaks: Annotated[str, AfterValidator(_are_rates)] = "0.1"
 
     reference: ClassVar[str] = "Liu et al., TMLR 2023, arXiv 2212.06144"
     space: ClassVar[dict[str, Any]] = {}
-
-    @model_validator(mode="after")
-    def _are_rates(self) -> Self:
-        try:
-            fine = all(0.0 < peak < float("inf") for peak in self.values)
-        except ValueError:
-            fine = False
-        if not fine:
-            raise ValueError("must be learning rates > 0, separated by commas, such as 0.05,0.1")
-        return self
 
     @property
     def values(self) -> tuple[float, ...]:
