@@ -58,7 +58,7 @@ def test_gradient_is_the_mean_over_chunks():
     whole = model.weight.grad
     model.zero_grad()
     got = gradient(model, task_of(inputs, targets), (), 0)["weight"]
-    assert torch.allclose(got, whole, rtol=1e-12, atol=0)  # another order of summation
+    assert torch.allclose(got, whole, rtol=1e-9, atol=1e-13)  # another order of summation
 
 
 def test_gradient_of_what_the_loss_does_not_reach_is_zero():
