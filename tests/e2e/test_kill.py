@@ -106,7 +106,7 @@ def test_an_interrupted_search_says_how_it_goes_on(tmp_path: Path) -> None:
         except subprocess.TimeoutExpired:
             continue
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "--resume goes on from here" in err
     assert "Traceback" not in err
