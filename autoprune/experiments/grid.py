@@ -14,6 +14,8 @@ from autoprune.experiments.answers import worst
 from autoprune.search.plans import StageCosts
 
 FEW = 2
+LEAST_SHARE = 0.1
+"""From this share of its rise on, SILO's S-curve tells how high it goes."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,11 @@ def interval(means: Sequence[float], tolerance: float) -> tuple[int, int]:
 
 
 def fit_silo(
-    shares: Sequence[float], peaks: Sequence[float], ends: tuple[float, float]
-) -> dict[str, float]:
+    shares: Sequence[float], peaks: Sequence[float], ends: tuple[float, float], own_rise: float
+) -> dict[str, Any]:
     """Fit SILO's `low` and `rise` to peaks by least squares of their logarithms.
+
+    Where the S-curve has hardly risen the rise cannot be told, and stays SILO's own.
 
     Parameters
     ----------
@@ -135,13 +139,19 @@ def fit_silo(
         The peaks to meet, > 0.
     ends : tuple of float
         Least and greatest peak that may come out, at a share of 0 and of 1: those of the grid.
+    own_rise : float
+        SILO's rise, >= 0.
 
     Returns
     -------
     dict
-        ``low`` > 0 and ``rise`` >= 0.
+        ``low`` > 0, ``rise`` >= 0, and ``rise_fitted``, whether the latter was told.
     """
     from scipy.optimize import least_squares
+
+    if max(shares) < LEAST_SHARE:
+        low = float(f"{math.exp(fmean(map(math.log, peaks))):.6g}")
+        return {"low": low, "rise": max(0.0, min(own_rise, ends[1] - low)), "rise_fitted": False}
 
     def misses(values: Any) -> list[float]:
         low, top = (math.exp(value) for value in values)
@@ -157,7 +167,8 @@ def fit_silo(
     ]
     found = least_squares(misses, start, bounds=bounds)
     low, top = (math.exp(value) for value in found.x)
-    return {"low": float(f"{low:.6g}"), "rise": float(f"{max(0.0, top - low):.6g}")}
+    low, rise = (float(f"{value:.6g}") for value in (low, max(0.0, top - low)))
+    return {"low": low, "rise": rise, "rise_fitted": True}
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,23 @@ from autoprune.core.errors import BadInput
 from autoprune.core.records import TaskInfo
 from autoprune.experiments.answers import compare, curve, dense_accuracy
 from autoprune.experiments.base import Costs, Results, Wanted
-from autoprune.experiments.grid import OracleOptions, Rival, fit_silo, grid_cells, interval, union
-from autoprune.methods.base import complete, cycle_in_plan, lr_schedule
+from autoprune.experiments.grid import (
+    OracleOptions,
+    Rival,
+    fit_silo,
+    grid_cells,
+    interval,
+    union,
+)
+from autoprune.methods.base import (
+    complete,
+    cycle_in_plan,
+    dense_reference,
+    lr_schedule,
+    lr_within,
+)
 from autoprune.pruning.registry import SPARSITY_SCHEDULES
 from autoprune.trial.plan import check_fit, check_steps, make_plan
-
-LEAST_SHARE = 0.1
-"""From this share of its rise on, SILO's S-curve tells how high it goes."""
 
 
 @dataclass
@@ -88,7 +98,7 @@ class OracleDesign:
         ]
         if len(chosen) == self.cycles:
             wanted += self._over_seeds(self._listed(chosen), tag="oracle")
-        wanted += self._over_seeds(self._dense(), "dense")
+        wanted += self._over_seeds(self._dense, "dense")
         for rival in self.rivals(results):
             if rival.config is not None:
                 wanted += self._over_seeds(rival.config, tag=rival.name)
@@ -153,13 +163,9 @@ class OracleDesign:
         config = replace(self.options.base, lr=LRConfig(name=name, params=params))
         return complete(config, "oracle")
 
+    @cached_property
     def _dense(self) -> TrialConfig:
-        key = ("dense",)
-        if key not in self._memo:
-            base = self.options.base
-            dense = TrialConfig(task=base.task, train=base.train, method="dense", sparsity=0.0)
-            self._memo[key] = complete(dense, "oracle")
-        return self._memo[key]
+        return dense_reference(self.options.base, "oracle")
 
     @cached_property
     def _silo(self) -> Any:
@@ -239,21 +245,14 @@ class OracleDesign:
         return math.ceil(self.cycles / 2)
 
     def fitted(self, results: Results) -> dict[str, Any] | None:
-        """Fit SILO's `low` and `rise` to the Oracle's peaks of the first cycles.
-
-        Where the S-curve has hardly risen by then the rise cannot be told, and stays SILO's own.
-        """
+        """Fit SILO's `low` and `rise` to the Oracle's peaks of the first cycles."""
         chosen = self.chosen(results)[: self.num_fitted]
         if len(chosen) < self.num_fitted:
             return None
         unit = replace(self._silo, low=1e-12, rise=1.0)
         shares = [unit.peak(self._cycle(m)) - 1e-12 for m in range(1, self.num_fitted + 1)]
         ends = (self.options.peaks[0], self.options.peaks[-1])
-        if max(shares) >= LEAST_SHARE:
-            return {**fit_silo(shares, chosen, ends), "rise_fitted": True}
-        low = float(f"{math.exp(fmean(map(math.log, chosen))):.6g}")
-        rise = max(0.0, min(self._silo.rise, ends[1] - low))
-        return {"low": low, "rise": rise, "rise_fitted": False}
+        return fit_silo(shares, chosen, ends, self._silo.rise)
 
     def _cycle(self, number: int) -> Any:
         sparsity = self._sparsity(number)
@@ -279,7 +278,7 @@ class OracleDesign:
             "peaks": list(options.peaks),
             "tolerance": options.tolerance,
             "epochs": options.epochs,
-            "dense": dense_accuracy(self._over_seeds(self._dense()), results),
+            "dense": dense_accuracy(self._over_seeds(self._dense), results),
             "cycles": [self._row(m, chosen, by_name, results) for m in range(1, len(chosen) + 1)],
             "fitted": self._fitted_words(results),
             "best_fixed": self.best_fixed(results),
@@ -341,10 +340,8 @@ class OracleDesign:
     def _peak_of(self, config: TrialConfig | None, number: int) -> float | None:
         """Return a schedule's peak in a cycle, where the plan alone decides it."""
         assert config is not None, "asked of known schedules"
-        schedule: Any = parse(lr_schedule(config.lr.name), config.lr.params, "lr")
-        if config.lr.name in {"silo", "listed"}:
-            return float(schedule.peak(self._cycle(number)))
-        return getattr(schedule, "peak", None) if "peak" in config.lr.params else None
+        peak = lr_within(config.lr, self._cycle(number)).params.get("peak")
+        return None if peak is None else float(peak)
 
     def _comparisons(self, schedules: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         """Compare SILO and the Oracle with the best fixed peak, and one with the other."""
@@ -371,7 +368,7 @@ class OracleDesign:
 
     def _costs(self, chosen: tuple[float, ...], results: Results, costs: Costs) -> dict[str, Any]:
         """Return retraining epochs of SILO and of the Oracle, the dense runs left out."""
-        dense = union([costs(one) for one in self._over_seeds(self._dense())])
+        dense = union([costs(one) for one in self._over_seeds(self._dense)])
         jobs = [one for m in range(len(chosen)) for one in self._grid(chosen[:m])]
         rivals = self.rivals(results)
         silo = self._over_seeds(self.options.base)

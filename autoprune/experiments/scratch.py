@@ -21,7 +21,7 @@ from autoprune.core.errors import ConfigError
 from autoprune.core.records import TaskInfo
 from autoprune.experiments.answers import compare, dense_accuracy, ends, found_all
 from autoprune.experiments.base import Costs, Results, Wanted
-from autoprune.methods.base import METHODS, complete
+from autoprune.methods.base import METHODS, complete, dense_reference
 from autoprune.methods.scratch_of import control_of
 from autoprune.trial.plan import check_fit, make_plan
 
@@ -121,9 +121,9 @@ class ScratchDesign:
         return list({one.key: one for one in wanted}.values())
 
     def _dense(self) -> list[Wanted]:
-        trial = self.options.trial
-        dense = TrialConfig(task=trial.task, train=trial.train, method="dense", sparsity=0.0)
-        return self._on_seeds("dense", self.top_epochs, lambda: complete(dense, "scratch"))
+        return self._on_seeds(
+            "dense", self.top_epochs, lambda: dense_reference(self.options.trial, "scratch")
+        )
 
     def _retrained(self) -> list[Wanted]:
         return self._on_seeds("retrained", self.options.epochs, lambda: self.options.trial)

@@ -24,7 +24,7 @@ from autoprune.experiments.answers import compare, dense_accuracy, ends, rounds_
 from autoprune.experiments.base import Costs, Results, Wanted
 from autoprune.experiments.checklist import checklist
 from autoprune.experiments.points import Arm, Point, SweepOptions, ratio_of, sparsity_for
-from autoprune.methods.base import METHODS, complete
+from autoprune.methods.base import METHODS, complete, dense_reference
 from autoprune.methods.scratch_of import control_of
 from autoprune.metrics.phases import find_phases
 from autoprune.trial.plan import check_fit, check_steps, make_plan
@@ -126,9 +126,8 @@ class SweepDesign:
         return list({one.key: one for one in wanted}.values())
 
     def _dense(self) -> list[Wanted]:
-        base = self.options.base
-        dense = TrialConfig(task=base.task, train=base.train, method="dense", sparsity=0.0)
-        return self._on_seeds("dense", 0.0, complete(dense, "sweep"), self.options.epochs)
+        dense = dense_reference(self.options.base, "sweep")
+        return self._on_seeds("dense", 0.0, dense, self.options.epochs)
 
     def _on_seeds(self, label: str, place: float, config: TrialConfig, epochs: int) -> list[Wanted]:
         key = (label, place)

@@ -308,6 +308,12 @@ def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
     return full
 
 
+def dense_reference(config: TrialConfig, place: str = "trial") -> TrialConfig:
+    """Return the dense net of a trial's task and dense run, as a trial of its own."""
+    dense = TrialConfig(task=config.task, train=config.train, method="dense", sparsity=0.0)
+    return complete(dense, place)
+
+
 def _check_parts(config: TrialConfig, place: str) -> None:
     """Refuse parts that are not registered, and a dense run whose schedule takes no peak."""
     from dataclasses import fields

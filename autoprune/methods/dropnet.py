@@ -19,20 +19,19 @@ from __future__ import annotations
 
 from pydantic.dataclasses import dataclass
 
-from autoprune.core.config import STRICT, TrialConfig
+from autoprune.core.config import STRICT
 from autoprune.methods.base import Method, Parts, PlanRequest, Rounds
-from autoprune.methods.plans import check_rewind, prune_retrain
+from autoprune.methods.plans import prune_retrain
+from autoprune.methods.units import UnitParams, check
 from autoprune.stages.base import Stage
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class DropNetParams:
-    """Parameters of DropNet: rounds, what survivors go back to, and the layerwise rule."""
+class DropNetParams(UnitParams):
+    """Parameters of DropNet: as of every method of units, with other defaults."""
 
     rounds: Rounds = 3
     rewind: str = "init"
-    schedule: str = "geometric"
-    allocation: str = "uniform"
 
 
 PARTS = Parts(score="mean_activation", granularity="channel")
@@ -41,11 +40,6 @@ PARTS = Parts(score="mean_activation", granularity="channel")
 def plan(request: PlanRequest) -> tuple[Stage, ...]:
     """Drop units by activation, rewind, retrain."""
     return prune_retrain(request, PARTS)
-
-
-def check(config: TrialConfig, params: DropNetParams) -> None:
-    """Refuse a rewind policy that does not parse."""
-    check_rewind(params.rewind, "trial.dropnet.rewind")
 
 
 DROPNET = Method(

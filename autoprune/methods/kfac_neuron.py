@@ -41,26 +41,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from autoprune.core.config import STRICT, Scalar, TrialConfig
+from autoprune.core.config import STRICT, Scalar
 from autoprune.methods.base import Method, Parts, PlanRequest, Rounds
-from autoprune.methods.plans import check_rewind, prune_retrain
+from autoprune.methods.plans import prune_retrain
+from autoprune.methods.units import UnitParams, check
 from autoprune.stages.base import Stage
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class KfacNeuronParams:
+class KfacNeuronParams(UnitParams):
     """Parameters of K-FAC units; all defaults are reconstructed.
 
     Parameters
     ----------
-    rounds : int
-        Prune-retrain rounds; the retraining epochs are divided among them.
-    rewind : str
-        ``none``, ``init``, ``reinit`` or ``step:<fraction of the dense run>``.
-    schedule : str
-        Sparsity schedule over the rounds.
-    allocation : str
-        How many units each group keeps; ``global`` ranks all units of the net together.
     flatness : float
         Weight of the flatness term, mu; 0 scores by damage alone.
     labels : str
@@ -71,8 +64,6 @@ class KfacNeuronParams:
     """
 
     rounds: Rounds = 3
-    rewind: str = "none"
-    schedule: str = "geometric"
     allocation: str = "global"
     flatness: Annotated[float, Field(ge=0.0, le=1.0)] = 0.3
     labels: Literal["sampled", "empirical"] = "sampled"
@@ -91,11 +82,6 @@ PARTS = Parts(score="kfac_neuron", granularity="channel", score_params=score_par
 def plan(request: PlanRequest) -> tuple[Stage, ...]:
     """Drop units by curvature and retrain, round by round."""
     return prune_retrain(request, PARTS)
-
-
-def check(config: TrialConfig, params: KfacNeuronParams) -> None:
-    """Refuse a rewind policy that does not parse."""
-    check_rewind(params.rewind, "trial.kfac_neuron.rewind")
 
 
 KFAC_NEURON = Method(

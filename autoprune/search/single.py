@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.core.config import LRConfig, TaskConfig, TrialConfig, parse
+from autoprune.core.config import TaskConfig, TrialConfig, parse
 from autoprune.core.errors import AutoPruneError, ConfigError, TaskError
 from autoprune.core.records import Job, JobResult
 from autoprune.data.taskfile import identify
-from autoprune.methods.base import METHODS, complete
+from autoprune.methods.base import METHODS, complete, dense_reference
 from autoprune.pruning.allocations.spec import check_layers
 from autoprune.space.files import list_spaces
 from autoprune.space.grammar import load_space
@@ -192,16 +192,7 @@ class SingleRun:
         if result.status == "failed":
             raise AutoPruneError(f"run: {result.error}")
         if not result.metrics["dense_val_accuracy"]:
-            dense = complete(
-                replace(
-                    self.config,
-                    method="dense",
-                    params={},
-                    sparsity=0.0,
-                    of="weights",
-                    lr=LRConfig(),
-                )
-            )
+            dense = dense_reference(self.config)
             found: JobResult = run_job(replace(job, config=dense, test=False), self.context)
             value = found.metrics.get("val_accuracy", 0.0)
             result = replace(

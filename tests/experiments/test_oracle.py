@@ -249,7 +249,7 @@ def test_an_interval_is_contiguous_and_within_the_tolerance(
 
 def test_a_fit_finds_the_parameters_behind_exact_peaks() -> None:
     shares = [0.0, 0.1, 0.5, 0.9]
-    found = fit_silo(shares, [0.02 + 0.1 * share for share in shares], (0.001, 0.3))
+    found = fit_silo(shares, [0.02 + 0.1 * share for share in shares], (0.001, 0.3), 0.06)
     assert found["low"] == pytest.approx(0.02, rel=1e-3)
     assert found["rise"] == pytest.approx(0.1, rel=1e-3)
 
@@ -260,7 +260,7 @@ def test_a_fit_finds_the_parameters_behind_exact_peaks() -> None:
 )
 def test_a_fit_never_leaves_the_grid(peaks: list[float], seed: int) -> None:
     shares = [((seed + 37 * k) % 101) / 100 for k in range(len(peaks))]
-    found = fit_silo(shares, peaks, (1e-3, 0.3))
+    found = fit_silo(shares, peaks, (1e-3, 0.3), 0.06)
     assert found["low"] >= 1e-3 * 0.999
     assert found["low"] + found["rise"] <= 0.3 * 1.001
 
