@@ -95,7 +95,7 @@ def _draw_accuracies(axes: Any, summary: Summary) -> int:
     schedules = finished(summary)
     half = min(0.18, 0.015 * len(where))
     shifts = np.linspace(-half, half, max(len(schedules), 2))
-    everything = []
+    everything, halves = [], [0.0]
     for shift, schedule in zip(shifts, schedules, strict=False):
         accuracy = 100 * numbers(schedule["test_accuracy"])
         ends = [pair and [100 * end for end in pair] for pair in schedule["test_ci95"]]
@@ -109,13 +109,16 @@ def _draw_accuracies(axes: Any, summary: Summary) -> int:
             **_line_looks(schedule["name"]),
         )
         everything.append(accuracy)
+        halves += [(pair[1] - pair[0]) / 2 for pair in ends if pair]
     level = summary["dense"].get("test_accuracy")
     if level is not None:
         axes.axhline(100 * level, color=SOFT, linewidth=1, linestyle=DASHED, label="dense")
     dress(axes, "accuracy on the test split", y="accuracy, %")
     values = np.concatenate(everything) if everything else np.array([])
     low, high, below = window(values, None if level is None else 100 * level)
-    axes.set_ylim(low, high)
+    # So wide that a typical interval is seen whole: lines that cross inside it are noise.
+    room = float(np.median(halves))
+    axes.set_ylim(low - room, min(high + room, 100.5))
     return below
 
 
