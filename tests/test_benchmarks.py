@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from autoprune.core.records import JobResult
+from benchmarks import __main__ as command
 from benchmarks.common import Row, in_turns, ratio
 from benchmarks.epoch import bare_epoch
 from benchmarks.ray_jobs import Queue, overhead
@@ -95,8 +96,7 @@ def test_quick_prints_and_appends_every_measurement(tmp_path: Path) -> None:
 def test_another_run_is_appended(tmp_path: Path) -> None:
     out = tmp_path / "results.csv"
     for _ in range(2):
-        done = python("-m", "benchmarks", "--quick", "engine", "--out", str(out), cwd=ROOT)
-        assert done.returncode == 0, done.stderr
+        assert command.main(["--quick", "engine", "--out", str(out)]) == 0
     assert len(out.read_text().splitlines()) == 3
 
 

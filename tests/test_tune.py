@@ -95,6 +95,7 @@ def test_it_runs_in_a_tuner_of_ones_own(tmp_path: Path, monkeypatch: pytest.Monk
         tuner = tune.Tuner(
             trainable(home="home", **fixed),
             param_space={"sparsity": tune.grid_search([0.8, 0.95])},
+            tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(storage_path=str(tmp_path / "ray"), verbose=0),
         )
         results = tuner.fit()

@@ -68,9 +68,9 @@ def accuracy_interval(accuracies: Sequence[float], num_examples: int) -> Interva
     count = len(accuracies)
     seeds = 0.0
     if count > 1:
-        from scipy.stats import t
+        from scipy.special import stdtrit  # scipy.stats takes seconds to import
 
-        point = float(t.ppf(0.975, count - 1))
+        point = float(stdtrit(count - 1, 0.975))
         seeds = point * statistics.stdev(accuracies) / math.sqrt(count)
     sampling = NORMAL_975 * math.sqrt(max(0.0, mean * (1.0 - mean)) / num_examples)
     return Interval(mean, math.hypot(seeds, sampling), count)
@@ -180,12 +180,12 @@ def paired(first: Sequence[float], second: Sequence[float], resolution: float = 
     if deviation <= rounding:
         p_value = None if mean else 1.0
         return Comparison(mean, mean, mean, p_value, count, 0.0, _outcome(mean, mean))
-    from scipy.stats import t
+    from scipy.special import stdtr, stdtrit
 
     error = deviation / math.sqrt(count)
-    half = float(t.ppf(0.975, count - 1)) * error
+    half = float(stdtrit(count - 1, 0.975)) * error
     low, high = mean - half, mean + half
-    p_value = 2.0 * float(t.sf(abs(mean) / error, count - 1))
+    p_value = 2.0 * float(stdtr(count - 1, -abs(mean) / error))
     detectable = smallest_detectable(deviation, count)
     return Comparison(mean, low, high, p_value, count, detectable, _outcome(low, high))
 
@@ -226,14 +226,14 @@ def smallest_detectable(
     if num_pairs < 2:
         return math.inf
     from scipy.optimize import brentq
-    from scipy.stats import nct, t
+    from scipy.special import nctdtr, stdtrit
 
     freedom = num_pairs - 1
-    point = float(t.isf(level / 2, freedom))
+    point = float(stdtrit(freedom, 1.0 - level / 2))
     most = point
-    while nct.sf(point, freedom, most) < power:
+    while 1.0 - nctdtr(freedom, most, point) < power:
         most *= 2
-    shift = float(brentq(lambda nc: nct.sf(point, freedom, nc) - power, 0.0, most))
+    shift = float(brentq(lambda nc: 1.0 - nctdtr(freedom, nc, point) - power, 0.0, most))
     return shift * deviation / math.sqrt(num_pairs)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from autoprune.core.errors import DataError, UnknownNameError
 from autoprune.core.seeds import torch_stream
@@ -12,6 +13,7 @@ from autoprune.data import assemble as module
 from autoprune.data.assemble import assemble, load_data
 from autoprune.data.noise import LabelNoise, noisy_labels
 from autoprune.data.raw import Part, RawData
+from autoprune.data.registry import DATA
 
 
 def images(count: int, channels: int = 3, size: int = 8, seed: int = 0) -> np.ndarray:
@@ -22,6 +24,13 @@ def images(count: int, channels: int = 3, size: int = 8, seed: int = 0) -> np.nd
 def raw(count: int = 40, **rest: object) -> RawData:
     part = Part(images(count), np.arange(count) % 2)
     return RawData(train=part, classes=("a", "b"), num_val=8, num_test=8, **rest)
+
+
+def test_digits_are_those_of_scikit_learn_in_their_order() -> None:
+    pixels, labels = load_digits(return_X_y=True)
+    raw = DATA.get("digits").load(None)
+    assert np.array_equal(raw.train.images.reshape(1797, 64), pixels)
+    assert np.array_equal(raw.train.labels, labels)
 
 
 def test_digits_as_the_design_has_them() -> None:

@@ -18,7 +18,7 @@ from tests.e2e.support import OPTIONS, events_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.mlflow]
 
-LINES = (1, 4, 11, 25, 37)
+LINES = (1, 11, 37)
 """Sizes of the journal at which the driver is killed: after its header, within the search, within
 the confirmation."""
 
