@@ -19,6 +19,10 @@ from autoprune.core.errors import VerificationError
 from autoprune.pruning.low_rank import can_factorise, factorise, low_rank_layer
 from autoprune.pruning.view import UnitGroup
 
+_CONV, _NORM = nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm
+_SIZED = (nn.Linear, _CONV, _NORM, nn.PReLU)
+"""Modules whose integers follow from the shapes of their tensors."""
+
 BUFFERS = ("running_mean", "running_var")
 """Last names of the members that are statistics: sliced with their unit, never masked."""
 
@@ -41,8 +45,10 @@ def slots(groups: Iterable[UnitGroup]) -> list[Slot]:
         for member in group.members:
             size = member.size or 1 + max(max(index) for index in member.index)
             owner = torch.full((size,), -1, dtype=torch.int64)
-            for unit, index in enumerate(member.index):
-                owner[list(index)] = unit
+            units = torch.arange(len(member.index))
+            owned = torch.tensor([len(index) for index in member.index])
+            entries = torch.tensor([e for index in member.index for e in index], dtype=torch.int64)
+            owner[entries] = units.repeat_interleave(owned)
             found.append(Slot(member.name, member.dim, member.role, group.name, owner))
     return found
 
@@ -110,6 +116,10 @@ def compact(
         for dim, alive in dims.items():
             value = value.index_select(dim, alive.nonzero().flatten().to(value.device))
         _put(slim, name, value)
+    for group in touched:
+        for counter in group.counters:
+            number = int(flags[group.name].sum()) * counter.per_unit
+            setattr(slim.get_submodule(counter.module), counter.attribute, number)
     for name, rank in ranks.items():
         path = name.rpartition(".")[0]
         layer = _layer(slim, path)
@@ -124,7 +134,9 @@ def compact_plan(dense: nn.Module, slim: nn.Module) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON: ``tensors``, names to new shapes, and ``ranks``, layer paths to ranks.
+        JSON: ``tensors``, names to new shapes; ``ranks``, layer paths to ranks; ``attributes``,
+        module paths to new values of integers that do not follow from a shape, such as
+        ``num_heads``.
     """
     shapes = {name: list(value.shape) for name, value in slim.state_dict().items()}
     ranks = {}
@@ -139,7 +151,20 @@ def compact_plan(dense: nn.Module, slim: nn.Module) -> dict[str, Any]:
         for name, value in dense.state_dict().items()
         if shapes[name] != list(value.shape)
     }
-    return {"tensors": changed, "ranks": ranks}
+    return {"tensors": changed, "ranks": ranks, "attributes": _changed_integers(dense, slim)}
+
+
+def _changed_integers(dense: nn.Module, slim: nn.Module) -> dict[str, dict[str, int]]:
+    """Return the integers of modules that differ, but those that `_put` reads off a shape."""
+    changed: dict[str, dict[str, int]] = {}
+    for path, module in dense.named_modules():
+        if isinstance(module, _SIZED):
+            continue
+        now = vars(slim.get_submodule(path))
+        for name, value in vars(module).items():
+            if type(value) is int and now.get(name) != value:
+                changed.setdefault(path, {})[name] = now[name]
+    return changed
 
 
 def apply_plan(dense: nn.Module, plan: Mapping[str, Any]) -> nn.Module:
@@ -148,7 +173,7 @@ def apply_plan(dense: nn.Module, plan: Mapping[str, Any]) -> nn.Module:
     Raises
     ------
     VerificationError
-        If the plan names a tensor or layer that the dense model does not have.
+        If the plan names a tensor, layer or integer that the dense model does not have.
     """
     slim = copy.deepcopy(dense)
     known = slim.state_dict()
@@ -156,6 +181,12 @@ def apply_plan(dense: nn.Module, plan: Mapping[str, Any]) -> nn.Module:
         if name not in known or len(shape) != known[name].dim():
             raise VerificationError(f"the plan's tensor {name!r} is not one of this model's")
         _put(slim, name, known[name].new_zeros(shape))
+    for path, integers in plan.get("attributes", {}).items():  # older plans have none
+        module = dict(slim.named_modules()).get(path, nn.Identity())
+        for name, value in integers.items():
+            if type(vars(module).get(name)) is not int or type(value) is not int:
+                raise VerificationError(f"the plan's integer '{path}.{name}' is not this model's")
+            setattr(module, name, value)
     for path, rank in plan["ranks"].items():
         layer = _layer(slim, path)
         weight = layer.weight
@@ -185,11 +216,11 @@ def _put(model: nn.Module, name: str, value: Tensor) -> None:
     size = int(value.shape[0])
     if isinstance(module, nn.Linear) and last == "weight":
         module.out_features, module.in_features = size, int(value.shape[1])
-    elif isinstance(module, nn.modules.conv._ConvNd) and last == "weight":
-        if module.groups > 1:  # depthwise: the only grouped kind that is ever sliced
-            module.groups = size
+    elif isinstance(module, _CONV) and last == "weight":
+        if 1 < module.groups == module.in_channels == module.out_channels:
+            module.groups = size  # depthwise: a channel is a group; else each group gets narrower
         module.out_channels, module.in_channels = size, int(value.shape[1]) * module.groups
-    elif isinstance(module, nn.modules.batchnorm._BatchNorm) and value.dim():
+    elif isinstance(module, _NORM) and value.dim():
         module.num_features = size
     elif isinstance(module, nn.PReLU):
         module.num_parameters = size

@@ -19,8 +19,8 @@ def units_with(groups: Iterable[UnitGroup], entries: Mapping[str, Tensor]) -> di
     groups : iterable of UnitGroup
         The units.
     entries : mapping of str to Tensor
-        Reading weight's name to a bool vector along the dimension it reads by; a reader that is
-        absent counts as set.
+        Reading weight's name to a bool vector along the dimension it reads by, or over all of its
+        input channels; a reader that is absent counts as set.
 
     Returns
     -------
@@ -33,9 +33,27 @@ def units_with(groups: Iterable[UnitGroup], entries: Mapping[str, Tensor]) -> di
         for place in slots([group]):
             if place.role == "in":
                 known = entries.get(place.name, torch.ones(len(place.owner), dtype=torch.bool))
-                flags[place.owner[(place.owner >= 0) & known.cpu()]] = True
+                known = by_position(known.cpu(), len(place.owner)).any(0)
+                flags[place.owner[(place.owner >= 0) & known]] = True
         found[group.name] = flags
     return found
+
+
+def by_position(channels: Tensor, size: int) -> Tensor:
+    """Return what is known of input channels with a row per group of a convolution that reads them.
+
+    Parameters
+    ----------
+    channels : Tensor ``(in,)``
+        Any type.
+    size : int
+        Length of the reading slice: positions within a group, or all channels.
+
+    Returns
+    -------
+    Tensor ``(in / size, size)``
+    """
+    return channels.reshape(-1, size)
 
 
 def rows_of(groups: Iterable[UnitGroup], units: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -60,6 +60,9 @@ class UnitMember:
     of the tensor `name`; `role` is ``"out"`` for what a unit is made of (filter rows, biases,
     norm parameters) and ``"in"`` for what only reads it (the consumers' input slices). `size` is
     the tensor's length along `dim`; 0 means that the indices name all of it.
+
+    A convolution in groups has a position for the channels that lie there in each of its groups:
+    its ``"in"`` slice names positions, and its rows are as many per unit as there are groups.
     """
 
     name: str
@@ -70,12 +73,25 @@ class UnitMember:
 
 
 @dataclass(frozen=True)
+class UnitCounter:
+    """An integer of a module that says how many units there are, times `per_unit`."""
+
+    module: str
+    attribute: str
+    per_unit: int = 1
+
+
+@dataclass(frozen=True)
 class UnitGroup:
-    """Channels or neurons that can only be removed together, across coupled layers."""
+    """Channels, neurons or attention heads that can only be removed together.
+
+    `counters` are what modules say about their units besides the shapes of their tensors.
+    """
 
     name: str
     num_units: int
     members: tuple[UnitMember, ...]
+    counters: tuple[UnitCounter, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def test_nothing_removed_is_a_plain_copy():
     slim = compact(model, whole, {}, groups)
     state = slim.state_dict()
     assert all(torch.equal(state[n], v) for n, v in model.state_dict().items())
-    assert compact_plan(model, slim) == {"tensors": {}, "ranks": {}}
+    assert compact_plan(model, slim) == {"tensors": {}, "ranks": {}, "attributes": {}}
 
 
 def test_low_rank_layers_become_two_and_the_geometry_stays():
@@ -181,3 +181,6 @@ def test_what_the_model_does_not_have_is_refused():
         apply_plan(model, {"tensors": {"9.weight": [1, 2]}, "ranks": {}})
     with pytest.raises(VerificationError, match="'9'"):
         apply_plan(model, {"tensors": {}, "ranks": {"9": 1}})
+    for integers in ({"9": {"num_heads": 1}}, {"0": {"heads": 1}}, {"0": {"training": 1}}):
+        with pytest.raises(VerificationError, match="not this model's"):
+            apply_plan(model, {"tensors": {}, "ranks": {}, "attributes": integers})

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from autoprune.models.build import build_model
+from autoprune.pruning import groups as groups_module
 from autoprune.pruning.groups import find_groups, inspect_groups
 from autoprune.testing.nets import settle, tiny_conv, tiny_mlp, tiny_resnet
 
@@ -65,10 +66,57 @@ class Residual(nn.Module):
         return self.head(self.grouped(x).mean((2, 3)))
 
 
-def test_grouped_convolutions_bar_what_they_touch():
+def test_channels_at_one_position_of_all_groups_are_one_unit():
     report = inspect_groups(settle(Residual()), torch.zeros(2, 3, 5, 5))
-    assert report.groups == ()
-    assert "grouped (Conv2d)" in report.left_out["grouped.weight"]
+    groups = {group.name: group for group in report.groups}
+    assert {name: group.num_units for name, group in groups.items()} == {
+        "stem.weight": 2,
+        "grouped.weight": 3,
+    }
+    index = {(m.name, m.role): m.index for group in report.groups for m in group.members}
+    # 2 groups of 2 channels are read, 2 groups of 3 are made.
+    assert index["stem.weight", "out"] == index["depthwise.weight", "out"] == ((0, 2), (1, 3))
+    assert index["grouped.weight", "in"] == ((0,), (1,))
+    assert index["grouped.weight", "out"] == ((0, 3), (1, 4), (2, 5))
+    assert index["head.weight", "in"] == ((0, 3), (1, 4), (2, 5))
+    assert report.left_out == {"head.weight": "they are outputs of the model"}
+
+
+class TwoWidths(nn.Module):
+    """8 channels, read in groups of 4 and in groups of 2, which have 2 positions in common."""
+
+    def __init__(self, mixed=False):
+        super().__init__()
+        self.stem, self.other = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 8, 1)
+        self.wide = nn.Conv2d(16 if mixed else 8, 8, 1, groups=2)
+        self.narrow = nn.Conv2d(8, 8, 1, groups=4)
+        self.head = nn.Linear(8, 2)
+        self.mixed = mixed
+
+    def forward(self, x):
+        y = self.stem(x).relu()
+        wide = self.wide(torch.cat([y, self.other(x).relu()], 1) if self.mixed else y)
+        return self.head((wide + self.narrow(y)).relu().mean((2, 3)))
+
+
+def test_groups_of_two_widths_share_their_positions():
+    groups = {g.name: g for g in find_groups(settle(TwoWidths()), torch.zeros(2, 3, 5, 5))}
+    assert groups["stem.weight"].members[0].index == ((0, 2, 4, 6), (1, 3, 5, 7))
+    readers = {m.name: m.index for m in groups["stem.weight"].members if m.role == "in"}
+    assert readers == {"wide.weight": ((0, 2), (1, 3)), "narrow.weight": ((0,), (1,))}
+
+
+def test_groups_that_mix_channels_of_several_layers_stay():
+    report = inspect_groups(settle(TwoWidths(mixed=True)), torch.zeros(2, 3, 5, 5))
+    reason = "wide groups them with channels of other layers"
+    assert report.left_out["stem.weight"] == report.left_out["other.weight"] == reason
+
+
+def test_groups_of_one_channel_stay():
+    layers = (nn.Conv2d(1, 4, 1), nn.Conv2d(4, 8, 1, groups=4), nn.Conv2d(8, 2, 1), nn.Flatten())
+    report = inspect_groups(settle(nn.Sequential(*layers)), torch.zeros(2, 1, 3, 3))
+    assert [(g.name, g.num_units) for g in report.groups] == [("1.weight", 2)]
+    assert report.left_out["0.weight"] == "there is only one"
 
 
 class DepthwiseConcat(nn.Module):
@@ -116,6 +164,34 @@ def test_a_coupling_that_is_traced_wrongly_is_dropped_and_the_rest_kept(fill):
     assert "differs from the masked model" in report.left_out["a.weight"]
 
 
+class MirroredOnce(nn.Module):
+    """Sixteen layers, one of which is read in the wrong order."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(17))
+
+    def forward(self, x):
+        for number, layer in enumerate(self.layers):
+            x = nn.functional.leaky_relu(layer(x.flip(1) if number == 6 else x), 0.5)
+        return x
+
+
+def test_one_wrong_coupling_among_many_is_found_by_bisection(monkeypatch):
+    trials = []
+    removes = groups_module._removes
+
+    def counted(*arguments):
+        trials.append(removes(*arguments))
+        return trials[-1]
+
+    monkeypatch.setattr(groups_module, "_removes", counted)
+    report = inspect_groups(settle(MirroredOnce()), torch.zeros(2, 4))
+    assert len(report.groups) == 15
+    assert "differs from the masked model" in report.left_out["layers.5.weight"]
+    assert len(trials) == 9  # all, then two halves of 16, 8, 4 and 2
+
+
 def test_a_norm_that_starts_at_zero_hides_nothing():
     model = settle(Mirrored())
     nn.init.zeros_(model.norm.weight)
@@ -138,6 +214,58 @@ def test_channels_that_leave_the_model_unseen_stay():
     report = inspect_groups(settle(Peeking()), torch.zeros(2, 3))
     assert report.groups == ()
     assert "differs" in report.left_out["a.weight"]
+
+
+class Stubborn(nn.Module):
+    """Makes a float32 tensor of its own, so it does not run in float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.b(self.a(x @ torch.eye(3)).relu())
+
+
+def test_a_model_that_runs_in_float32_only_has_units():
+    assert [g.name for g in find_groups(settle(Stubborn()), torch.zeros(2, 3))] == ["a.weight"]
+
+
+class WideSum(nn.Module):
+    """Adds to a concatenation: each of its parts makes some of the units only."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(3, 4), nn.Linear(3, 2), nn.Linear(6, 2)
+        self.wide = nn.Linear(3, 6)
+
+    def forward(self, x):
+        return self.head((torch.cat([self.a(x), self.b(x)], 1) + self.wide(x)).relu())
+
+
+def test_channels_of_which_a_layer_has_a_part_stay():
+    report = inspect_groups(settle(WideSum()), torch.zeros(2, 3))
+    assert report.groups == ()
+    reason = "a has not equally many channels of each of them"
+    assert {report.left_out[f"{name}.weight"] for name in ("a", "b", "wide")} == {reason}
+
+
+class Scaled(nn.Module):
+    """A branch that hardly shows, as those of networks with layer scales start."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(3, 4), nn.Linear(4, 3), nn.Linear(3, 2)
+        self.scale = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return self.head(x + self.scale * self.b(self.a(x).relu().flip(1)))
+
+
+def test_a_small_layer_scale_hides_nothing():
+    model = settle(Scaled())
+    nn.init.constant_(model.scale, 1e-6)
+    assert find_groups(model, torch.zeros(2, 3)) == ()
 
 
 def test_activations_with_one_slope_for_all_do_not_matter():
@@ -202,7 +330,9 @@ def test_models_of_torchvision_and_timm():
         "vit_tiny_patch16_224", img_size=32, patch_size=16, depth=2, num_classes=4
     )
     names = [g.name for g in find_groups(vit, image)]
-    assert names == ["blocks.0.mlp.fc1.weight", "blocks.1.mlp.fc1.weight"]
+    assert names == [
+        f"blocks.{n}.{part}.weight" for n in (0, 1) for part in ("attn.qkv", "mlp.fc1")
+    ]
 
 
 # Every hidden layer; of a residual net only the first convolution of each of its 3 n blocks.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.core.seeds import torch_stream
+from autoprune.pruning.readers import by_position
 from autoprune.pruning.signals.base import Scorable
 from autoprune.pruning.view import UnitGroup
 
@@ -79,5 +80,6 @@ def _of_group(group: UnitGroup, means: dict[str, Tensor]) -> Tensor:
     total = torch.zeros(group.num_units, dtype=torch.float64)
     for member in readers:
         mean = means[_module_of(member.name)]
+        mean = by_position(mean, member.size or len(mean)).mean(0)
         total += torch.stack([mean[list(entries)].mean() for entries in member.index])
     return total / len(readers)

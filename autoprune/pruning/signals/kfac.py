@@ -16,6 +16,7 @@ from autoprune.core.errors import TaskError
 from autoprune.core.seeds import torch_stream
 from autoprune.metrics.layers import prunable_parameters
 from autoprune.pruning.compact import Slot, live_entries, slots
+from autoprune.pruning.readers import by_position
 from autoprune.pruning.signals.base import Scorable
 from autoprune.pruning.view import UnitGroup
 
@@ -329,6 +330,7 @@ def unit_curvature(
                 factors = _without(factors, live[name][1], num_inputs)
             made, read = factors.flatness(num_inputs)
             columns[name, "out"] = torch.stack([factors.damage(), made]).cpu()
+            read = by_position(read, num_inputs).sum(0)
             columns[name, "in"] = torch.stack([torch.zeros_like(read), read]).cpu()
     units = {g.name: torch.zeros(2, g.num_units, dtype=torch.float64) for g in groups}
     for place in places:

@@ -28,11 +28,12 @@ class Reader:
     Parameters
     ----------
     layer : nn.Module
-        A linear layer or an ungrouped convolution.
+        A linear layer or a convolution.
 
     Notes
     -----
     A linear layer is a convolution of width 1 over one position; images, and tokens, are summed.
+    A convolution in groups is one with zeros between the groups.
     """
 
     def __init__(self, layer: nn.Linear | _ConvNd) -> None:
@@ -57,9 +58,10 @@ class Reader:
         Tensor ``(num_units, 1 + num_units)``
             See `readout`.
         """
-        owned = (place.owner >= 0).nonzero().flatten()
-        owner, total = place.owner[owned], self.total[owned]
-        weight = _after(norm, self.layer.weight.detach().cpu().double())[:, owned]
+        every = place.owner.repeat(len(self.total) // len(place.owner))
+        owned = (every >= 0).nonzero().flatten()
+        owner, total = every[owned], self.total[owned]
+        weight = _after(norm, _ungrouped(self.layer))[:, owned]
         if isinstance(self.layer, nn.Linear):
             weight = weight.unsqueeze(2)
         mass = torch.zeros(num_units, dtype=torch.float64).index_add_(0, owner, self.sizes[owned])
@@ -86,6 +88,18 @@ class Reader:
         maps = convolve(values, kernels, groups=len(owner), **geometry)
         maps = maps.reshape(len(owner), -1)
         return maps.new_zeros(num_units, maps.shape[1]).index_add_(0, owner, maps)
+
+
+def _ungrouped(layer: nn.Linear | _ConvNd) -> Tensor:
+    """Return a layer's weight ``(out, in, ...)`` on the CPU, float64, with 0 between groups."""
+    weight = layer.weight.detach().cpu().double()
+    if isinstance(layer, nn.Linear) or layer.groups == 1:
+        return weight
+    whole = weight.new_zeros(len(weight), layer.in_channels, *weight.shape[2:])
+    parts = zip(weight.chunk(layer.groups), whole.chunk(layer.groups), strict=True)
+    for group, (part, rows) in enumerate(parts):
+        rows[:, group * weight.shape[1] : (group + 1) * weight.shape[1]] = part
+    return whole
 
 
 def _after(norm: nn.Module | None, weight: Tensor) -> Tensor:
@@ -165,7 +179,7 @@ def _reader(model: nn.Module, name: str) -> Reader:
     """Watch the layer that owns a reading weight."""
     layer = model.get_submodule(name.rpartition(".")[0])
     plain = isinstance(layer, _ConvNd) and not isinstance(layer, _ConvTransposeNd)
-    if not (isinstance(layer, nn.Linear) or (plain and layer.groups == 1)):
+    if not (isinstance(layer, nn.Linear) or plain):
         raise _unseen(name)
     reader = Reader(cast("nn.Linear | _ConvNd", layer))
     layer.register_forward_pre_hook(reader.see, with_kwargs=True)

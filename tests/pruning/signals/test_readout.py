@@ -179,7 +179,3 @@ def test_a_reader_that_cannot_be_watched_is_refused():
     group = UnitGroup("g", 2, (reads("layer.weight", singles(2)),))
     with pytest.raises(TaskError, match=r"the model's layer\.weight must belong to"):
         readout(Functional(), task_of(TWO), (group,), 0)
-    depthwise = nn.Sequential(nn.Conv2d(2, 2, 1, groups=2), nn.Flatten())
-    group = UnitGroup("g", 2, (reads("0.weight", singles(2)),))
-    with pytest.raises(TaskError, match="plain convolution"):
-        readout(depthwise, task_of(images(2, 2, 3, 3)), (group,), 0)
