@@ -42,13 +42,15 @@ def settings(pairs: list[str], option: str = "--set") -> dict[str, Any]:
     """
     import yaml
 
+    from autoprune.space.files import read_scalar
+
     found: dict[str, Any] = {}
     for pair in pairs:
         key, sign, text = pair.partition("=")
         if not sign or not key:
             raise ConfigError(option, "must be key=value, such as rounds=5 or lr.peak=0.1", pair)
         try:
-            value = yaml.safe_load(text)
+            value = read_scalar(text)
         except yaml.YAMLError:
             value = None
         if not isinstance(value, (bool, int, float, str)):

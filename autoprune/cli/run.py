@@ -114,9 +114,11 @@ def _tell(entry: dict[str, Any], result: JobResult, config: TrialConfig) -> None
     show(trial_table(entry))
     reached = entry["sparsity"]
     if config.of == "weights" and abs(reached - config.sparsity) > _NEAR:
+        grain = str(config.params.get("granularity", "weight"))
+        within = "" if grain == "weight" else f" with granularity {grain}"
         show(
             f"note: {config.sparsity:.1%} was asked for; {reached:.1%} is as near as "
-            f"{config.method} comes on this model"
+            f"{config.method}{within} comes on this model"
         )
     if result.status != "ok":
         show(f"status: {result.status}")

@@ -23,6 +23,7 @@ from autoprune.core.seeds import torch_stream
 from autoprune.export.base import PLAN, README, REPORT, SAMPLE, ExportReport, FileReport
 from autoprune.export.integrity import write_sums
 from autoprune.export.load import run_in_chunks
+from autoprune.export.pattern import pattern_section
 from autoprune.export.plan import make_plan
 from autoprune.export.readme import readme
 from autoprune.export.registry import EXPORTERS
@@ -242,6 +243,11 @@ class _Writer:
             **counted,
             "dense_params": info.params,
             "dense_macs": info.macs,
+            "pattern": pattern_section(
+                plain(self.job.config),
+                self.state.masks,
+                {layer.name: layer.shape for layer in info.layers},
+            ),
             "latency": plain(latency_in_turns(self.slim, context)),
             "proof": self._proof(),
         }

@@ -23,6 +23,7 @@ from autoprune.export.base import PLAN, REPORT, SAMPLE, Runner
 from autoprune.export.formats.pt2 import load_program
 from autoprune.export.integrity import check_sums
 from autoprune.export.load import exported_formats, run_in_chunks
+from autoprune.export.pattern import check_section, planned_pattern
 from autoprune.export.plan import read_json
 from autoprune.export.registry import EXPORTERS
 from autoprune.pruning.packing import Packed, unpack
@@ -69,8 +70,8 @@ def verify_folder(
 
     Hashes of all files; every format on batches of 1, 2 and 7 against the stored outputs; all
     formats against each other, and their accuracy against the report, on the whole split the
-    report names when the data is found; sparsity recounted from the file. A model from a task
-    file runs from ONNX and pt2, which need no code of the user's.
+    report names when the data is found; sparsity and N:M patterns recounted from the file. A
+    model from a task file runs from ONNX and pt2, which need no code of the user's.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def verify_folder(
         checks += _check_sample(folder, runners)
         data = _labelled(plan, report, data_dir, labelled)
         checks.append(_check_data(runners, data, report["proof"], plan["architecture"]["kind"]))
-        sparsity, line = _recount(folder, plan, report)
+        sparsity, lines = _recount(folder, plan, report)
     except (KeyError, TypeError) as error:
         raise VerificationError(f"{folder}: plan.json or report.json lacks {error}") from error
     return VerifyReport(
@@ -106,7 +107,7 @@ def verify_folder(
         formats=list(runners),
         examples=0 if data is None else len(data[1]),
         sparsity=sparsity,
-        checks=[*checks, line],
+        checks=[*checks, *lines],
     )
 
 
@@ -232,7 +233,7 @@ def near_ties(outputs: Tensor) -> int:
     return int((best[:, 0] - best[:, 1] <= allowed).sum())
 
 
-def _recount(folder: Path, plan: dict[str, Any], report: dict[str, Any]) -> tuple[float, str]:
+def _recount(folder: Path, plan: dict[str, Any], report: dict[str, Any]) -> tuple[float, list[str]]:
     """Recount what is left from the files, and compare the formats' weights bit for bit."""
     formats = exported_formats(folder)
     packed = program = None
@@ -247,8 +248,10 @@ def _recount(folder: Path, plan: dict[str, Any], report: dict[str, Any]) -> tupl
                 f"model.pt2: must hold {report['params_nonzero']} non-zero parameters as reported; "
                 f"got {nonzero}"
             )
+    weights = packed.weights if packed else program.state_dict if program else {}
     if packed is None:
-        return report["sparsity"], "sparsity: not recounted, the packed file is not part of this"
+        lines = ["sparsity: not recounted, the packed file is not part of this"]
+        return report["sparsity"], lines + _pattern(plan, report, weights, "model.pt2")
     if program is not None:
         for name, value in program.state_dict.items():
             if not torch.equal(packed.weights[name], value):
@@ -258,7 +261,21 @@ def _recount(folder: Path, plan: dict[str, Any], report: dict[str, Any]) -> tupl
         raise VerificationError(
             f"model.safetensors: sparsity must be {report['sparsity']} as reported; got {found}"
         )
-    return found, f"sparsity: {found:.4f}, recounted from model.safetensors"
+    lines = [f"sparsity: {found:.4f}, recounted from model.safetensors"]
+    return found, lines + _pattern(plan, report, weights, "model.safetensors")
+
+
+def _pattern(
+    plan: dict[str, Any], report: dict[str, Any], weights: Mapping[str, Tensor], file: str
+) -> list[str]:
+    """Check the blocks of the file's non-zero weights, where the plan has a pattern."""
+    config, layers = plan["lineage"]["config"], plan["layers"]
+    if planned_pattern(config) is None:
+        return []
+    if not weights:
+        return ["pattern: not checked, neither the packed file nor model.pt2 is part of this"]
+    kept = {name: weights[name] != 0 for name in layers}
+    return [f"{check_section(config, report['pattern'], kept, layers, file)}, checked in {file}"]
 
 
 def recounted_sparsity(plan: dict[str, Any], packed: Packed) -> float:

@@ -40,16 +40,14 @@ TMLR 2023, arXiv 2212.06145.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass as stage
-from dataclasses import field, replace
+from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from autoprune.core.config import STRICT, Scalar, TrialConfig
+from autoprune.core.config import STRICT, TrialConfig
 from autoprune.core.errors import ConfigError
 from autoprune.methods.base import METHODS, Method, Parts, PlanRequest, Rounds
 from autoprune.methods.plans import (
@@ -63,15 +61,13 @@ from autoprune.methods.plans import (
     snapshot,
     sparsity_after,
 )
-from autoprune.stages.base import RunContext, Stage
+from autoprune.stages.activate import Activate, Quieten, Tally
+from autoprune.stages.base import Stage
 from autoprune.stages.measure import MeasureDead
-from autoprune.stages.prune import Mask, MaskRounds, Rewind, Score
+from autoprune.stages.prune import MaskRounds, Rewind
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from autoprune.core.records import TaskInfo
-    from autoprune.stages.state import TrialState
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -93,6 +89,9 @@ class ApParams:
     rewind : str
         What a round starts from: ``base`` for the base method's own policy, or ``none``, ``init``,
         ``reinit``, ``step:<fraction of the dense run>``.
+    granularity : str
+        The base's, where it has that parameter: ``weight``, ``kernel``, or a pattern such as
+        ``2:4`` or ``n:8``. With any but ``weight``, AP removes before the base does.
     measure_dnr : bool
         Whether to measure dead neurons at each round's start and end: ``log/dnr_start``,
         ``dnr_end``, ``dnr_static``, ``dnr_dynamic`` and ``dead_all``. Changes no weight.
@@ -105,119 +104,16 @@ class ApParams:
     schedule: str = "geometric"
     allocation: str = "global"
     rewind: str = "base"
+    granularity: str = "weight"
     measure_dnr: bool = False
 
 
-def ap_select(
-    trained: dict[str, Tensor], start: dict[str, Tensor], masks: dict[str, Tensor], count: int
-) -> dict[str, Tensor]:
-    """Remove the `count` alive negative weights that moved least.
-
-    Parameters
-    ----------
-    trained, start : dict of Tensor
-        Prunable weights after training in this round, and at its start.
-    masks : dict of Tensor
-        Bool masks after the base method pruned; not edited.
-    count : int
-        Weights to remove; all candidates go when there are fewer.
-
-    Returns
-    -------
-    dict of Tensor
-        The new masks; ties go by tensor order, then flat index.
-    """
-    import torch
-
-    moved = [
-        torch.where(mask & (trained[n] < 0), (trained[n] - start[n]).abs(), torch.inf).reshape(-1)
-        for n, mask in masks.items()
-    ]
-    scores = torch.cat(moved)
-    count = min(count, int(torch.isfinite(scores).sum()))
-    drop = torch.zeros_like(scores, dtype=torch.bool)
-    # Tie-break: a stable sort over the tensors in order.
-    drop[torch.sort(scores, stable=True).indices[:count]] = True
-    parts = torch.split(drop, [len(m) for m in moved])
-    return {
-        n: mask & ~gone.reshape(mask.shape)
-        for (n, mask), gone in zip(masks.items(), parts, strict=True)
-    }
-
-
-@stage(frozen=True)
-class Activate(Stage):
-    """AP's own removal, after the base method's.
-
-    Parameters
-    ----------
-    parents : tuple of Stage
-        The state the base method masked, the trained state before that, and the round's start;
-        without a start (pretrained weights have none) movement is counted from zero, so that the
-        smallest negative weights go.
-    sparsity : float
-        Sparsity to reach over the prunable weights.
-    score, allocation, seed, granularity, label, params
-        The base's, for what is left to remove when negative weights run out.
-    """
-
-    kind: ClassVar[str] = "activate"
-
-    sparsity: float
-    score: str
-    allocation: str
-    seed: int
-    granularity: str = "weight"
-    label: str = "score"
-    params: dict[str, Scalar] = field(default_factory=dict)
-
-    @property
-    def cheap(self) -> bool:
-        """One partial sort."""
-        return True
-
-    def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
-        """Remove quiet negative weights until the sparsity is reached."""
-        import torch
-
-        from autoprune.stages.support import apply_masks, damage
-
-        masked, trained = inputs[:2]
-        if len(inputs) == 3:
-            start = inputs[2].weights
-        else:
-            start = {n: torch.zeros_like(w) for n, w in trained.weights.items()}
-        wanted = _alive(masked) - self._kept(masked)
-        masks = ap_select(trained.weights, start, masked.masks, max(0, wanted))
-        done = replace(masked, weights=apply_masks(masked.weights, masks), masks=masks)
-        removed = _alive(masked) - _alive(done)
-        if removed < wanted:
-            done = self._refill(done, context)
-        counts = {"ap_removed": removed, "ap_left_to_base": max(0, wanted - removed)}
-        return replace(done, log={**done.log, **counts, **damage(trained, done)})
-
-    def _kept(self, state: TrialState) -> int:
-        total = sum(mask.numel() for mask in state.masks.values())
-        return total - round(self.sparsity * total)
-
-    def _refill(self, state: TrialState, context: RunContext) -> TrialState:
-        """Let the base remove what negative weights did not suffice for."""
-        label = f"{self.label}/rest"
-        score = Score(score=self.score, seed=self.seed, label=label, params=self.params)
-        mask = Mask(
-            allocation=self.allocation, sparsity=self.sparsity, granularity=self.granularity
-        )
-        return mask.run([state, score.run([state], context)], context)
-
-
-def _alive(state: TrialState) -> int:
-    return sum(int(mask.sum()) for mask in state.masks.values())
-
-
 def _base(params: ApParams) -> tuple[Method, Any]:
-    """Return the base method with its default parameters."""
+    """Return the base method with its default parameters, and AP's granularity if it takes one."""
     method = METHODS.get(params.base, "trial.ap.base")
-    return method, method.params()
+    own = method.params()
+    takes = hasattr(own, "granularity")
+    return method, replace(own, granularity=params.granularity) if takes else own
 
 
 def _parts(params: ApParams) -> Parts:
@@ -228,6 +124,7 @@ def _parts(params: ApParams) -> Parts:
         parts,
         rewind=lambda ap: parts.rewind(own) if ap.rewind == "base" else str(ap.rewind),
         schedule=lambda ap: str(ap.schedule),
+        granularity=lambda ap: parts.granularity(own),
         score_params=lambda ap: parts.score_params(own),
     )
 
@@ -255,6 +152,10 @@ def _prune(
     """Go from one sparsity to the next with base and AP."""
     params: ApParams = request.params
     before, sparsity = span
+    if params.share and params.granularity != "weight":
+        given = (trained,) if start is None else (trained, start)
+        quiet = Quieten(parents=given, share=params.share)
+        return Tally(parents=(_prune_base(request, quiet, sparsity, k), trained))
     masked = _prune_base(request, trained, max(before, sparsity - params.share * (1 - before)), k)
     if params.share == 0.0:
         return masked
@@ -266,7 +167,7 @@ def _prune(
         params=parts.score_params(params),
         allocation=params.allocation,
         seed=request.seed,
-        granularity=parts.granularity,
+        granularity=parts.granularity(params),
         label=f"score/{k}",
     )
 
@@ -285,7 +186,7 @@ def _prune_base(request: PlanRequest, trained: Stage, sparsity: float, k: int) -
         sparsity=sparsity,
         rounds=rounds,
         seed=request.seed,
-        granularity=parts.granularity,
+        granularity=parts.granularity(request.params),
         schedule=_own_schedule(method, own),
         label=f"score/{k}",
         params=parts.score_params(request.params),
@@ -336,6 +237,12 @@ def check(config: TrialConfig, params: ApParams) -> None:
     from autoprune.pruning.registry import SPARSITY_SCHEDULES
 
     check_wrapped(params.base, "trial.ap.base", kind="weights")
+    if params.granularity != "weight" and not hasattr(_base(params)[1], "granularity"):
+        raise ConfigError(
+            "trial.ap.granularity",
+            f"must be left out for base {params.base!r}, which has its own",
+            params.granularity,
+        )
     if params.rewind != "base":
         check_rewind(params.rewind, "trial.ap.rewind")
     schedule = SPARSITY_SCHEDULES.get(params.schedule)

@@ -33,9 +33,19 @@ class NoParams:
 
 @parameters(frozen=True, config=STRICT, kw_only=True)
 class AllocationParams:
-    """The one parameter most methods share."""
+    """What most methods that score single weights share.
+
+    Parameters
+    ----------
+    allocation : str
+        How many weights each layer keeps.
+    granularity : str
+        Which weights live and die together: ``weight``, ``kernel``, or a pattern, ``2:4``
+        or ``n:8``.
+    """
 
     allocation: str = "global"
+    granularity: str = "weight"
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,10 @@ class PlanRequest:
         return self.epochs * (1 + self.config.train.epochs / self.top_epochs)
 
 
+def _granularity(params: Any) -> str:
+    return str(getattr(params, "granularity", "weight"))
+
+
 @dataclass(frozen=True)
 class Parts:
     """The parts of a method that scores, prunes and retrains; declared so that others can wrap it.
@@ -81,8 +95,8 @@ class Parts:
     ----------
     score : str
         Score registry name.
-    granularity : str
-        Granularity registry name.
+    granularity : Callable
+        The method's parameters to its granularity: a registry name, or a pattern such as ``2:4``.
     rounds : Callable
         The method's parameters to its number of rounds.
     rewind : Callable
@@ -94,7 +108,7 @@ class Parts:
     """
 
     score: str
-    granularity: str = "weight"
+    granularity: Callable[[Any], str] = _granularity
     rounds: Callable[[Any], int] = lambda params: int(getattr(params, "rounds", 1))
     rewind: Callable[[Any], str] = lambda params: str(getattr(params, "rewind", "none"))
     schedule: Callable[[Any], str] = lambda params: str(getattr(params, "schedule", "geometric"))
@@ -106,7 +120,9 @@ def _ten_steps_a_round(params: Any) -> int:
 
 
 def _nearly_all(params: Any) -> tuple[float, float]:
-    return (0.0, 0.999)
+    from autoprune.pruning.granularities.spec import spec_reaches
+
+    return spec_reaches(_granularity(params))
 
 
 @dataclass(frozen=True)
@@ -290,12 +306,7 @@ def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
         )
     low, high = method.reaches(params)
     if config.method != "dense" and not low <= config.sparsity <= high:
-        raise ConfigError(
-            f"{place}.sparsity",
-            f"must lie in [{low:g}, {high:g}] for method {config.method!r}",
-            config.sparsity,
-            "ask for a sparsity in there, or use another method",
-        )
+        raise _beyond_reach(full, low, high, place)
     if config.of not in method.measures:
         allowed = " or ".join(sorted(method.measures))
         raise ConfigError(
@@ -306,6 +317,20 @@ def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
         )
     method.check(full, params)
     return full
+
+
+def _beyond_reach(config: TrialConfig, low: float, high: float, place: str) -> ConfigError:
+    """Word the refusal of a sparsity; a granularity may be what limits it."""
+    span = f"be {low:g}" if low == high else f"lie in [{low:g}, {high:g}]"
+    grain = str(config.params.get("granularity", "weight"))
+    within = "" if grain == "weight" else f" and granularity {grain!r}"
+    other = "method" if grain == "weight" else "granularity"
+    return ConfigError(
+        f"{place}.sparsity",
+        f"must {span} for method {config.method!r}{within}",
+        config.sparsity,
+        f"ask for {'that' if low == high else 'a sparsity in there'}, or use another {other}",
+    )
 
 
 def dense_reference(config: TrialConfig, place: str = "trial") -> TrialConfig:
@@ -319,9 +344,15 @@ def _check_parts(config: TrialConfig, place: str) -> None:
     from dataclasses import fields
 
     from autoprune.pruning.allocations.spec import check_allocation
+    from autoprune.pruning.granularities.spec import check_granularity
     from autoprune.pruning.registry import SPARSITY_SCHEDULES
 
-    for name, check in (("allocation", check_allocation), ("schedule", SPARSITY_SCHEDULES.check)):
+    checks = {
+        "allocation": check_allocation,
+        "granularity": check_granularity,
+        "schedule": SPARSITY_SCHEDULES.check,
+    }
+    for name, check in checks.items():
         if name in config.params:
             check(str(config.params[name]), f"{place}.{config.method}.{name}")
     dense: Any = lr_schedule(config.train.schedule, "train.schedule")

@@ -34,7 +34,7 @@ class DropNetParams(UnitParams):
     rewind: str = "init"
 
 
-PARTS = Parts(score="mean_activation", granularity="channel")
+PARTS = Parts(score="mean_activation", granularity=lambda params: "channel")
 
 
 def plan(request: PlanRequest) -> tuple[Stage, ...]:

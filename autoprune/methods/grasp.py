@@ -42,11 +42,14 @@ class GraspParams:
         Sparsity schedule over the rounds.
     allocation : str
         The layerwise rule; the paper's is ``global``.
+    granularity : str
+        ``weight``, ``kernel``, or a pattern such as ``2:4`` or ``n:8``.
     """
 
     rounds: ScoringRounds = 1
     schedule: str = "geometric"
     allocation: str = "global"
+    granularity: str = "weight"
 
 
 PARTS = Parts(score="grasp")

@@ -98,7 +98,8 @@ def selection(params: ISpaspParams) -> dict[str, Scalar]:
     return {name: getattr(params, name) for name in ("iterations", "candidates", "sign")}
 
 
-PARTS = Parts(score="i_spasp", granularity="inner_channel", score_params=selection)
+GRANULARITY = "inner_channel"
+PARTS = Parts(score="i_spasp", granularity=lambda params: GRANULARITY, score_params=selection)
 
 
 @stage(frozen=True)
@@ -204,7 +205,7 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
         candidates=params.candidates,
         sign=params.sign,
         prefix=params.prefix,
-        granularity=PARTS.granularity,
+        granularity=GRANULARITY,
     )
     return (
         retrain(
@@ -219,7 +220,7 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
 
 def fits(info: TaskInfo, config: TrialConfig, params: ISpaspParams) -> None:
     """Refuse a sparsity that the units of single readers cannot give, where that is known."""
-    most = info.reach.get(PARTS.granularity + ("_macs" if config.of == "macs" else ""), 1.0)
+    most = info.reach.get(GRANULARITY + ("_macs" if config.of == "macs" else ""), 1.0)
     if config.sparsity <= most:
         return
     if not most:

@@ -33,12 +33,15 @@ class ImpParams:
         ``none``, ``init``, ``reinit`` or ``step:<fraction of the dense run>``.
     schedule : str
         Sparsity schedule over the rounds.
+    granularity : str
+        ``weight``, ``kernel``, or a pattern such as ``2:4`` or ``n:8``.
     """
 
     rounds: Rounds = 3
     rewind: str = "none"
     schedule: str = "geometric"
     allocation: str = "global"
+    granularity: str = "weight"
 
 
 PARTS = Parts(score="magnitude")

@@ -76,7 +76,7 @@ def score_params(params: Any) -> dict[str, Scalar]:
     return {name: getattr(params, name) for name in names if hasattr(params, name)}
 
 
-PARTS = Parts(score="kfac_neuron", granularity="channel", score_params=score_params)
+PARTS = Parts(score="kfac_neuron", granularity=lambda params: "channel", score_params=score_params)
 
 
 def plan(request: PlanRequest) -> tuple[Stage, ...]:

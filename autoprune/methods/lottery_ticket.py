@@ -68,6 +68,8 @@ class TicketParams:
         ``init`` or ``step:<fraction of the dense run>``: where the survivors go back to.
     allocation : str
         ``layerwise`` or ``global`` in the paper; any other works.
+    granularity : str
+        ``weight``, ``kernel``, or a pattern such as ``2:4`` or ``n:8``.
     control : str
         ``none`` trains the ticket; ``reinit`` and ``shuffle`` train its control at the last level.
     """
@@ -75,6 +77,7 @@ class TicketParams:
     rounds: Rounds = 3
     rewind: str = "step:0.02"
     allocation: str = "global"
+    granularity: str = "weight"
     control: Literal["none", "reinit", "shuffle"] = "none"
 
 
@@ -160,7 +163,7 @@ def fits(info: TaskInfo, config: TrialConfig, params: TicketParams) -> None:
 
 
 def check(config: TrialConfig, params: TicketParams) -> None:
-    """Refuse a rewind policy that does not go back into the dense run."""
+    """Refuse a rewind policy that does not go back, and a shuffle that breaks a pattern."""
     place = "trial.lottery_ticket.rewind"
     check_rewind(params.rewind, place)
     if params.rewind in {"none", "reinit"}:
@@ -169,6 +172,12 @@ def check(config: TrialConfig, params: TicketParams) -> None:
             "must be init or step:<fraction in (0, 1)>",
             params.rewind,
             "use imp to keep the weights, or control: reinit to draw new ones",
+        )
+    if params.control == "shuffle" and params.granularity != "weight":
+        raise ConfigError(
+            "trial.lottery_ticket.control",
+            f"must not be 'shuffle' with granularity {params.granularity!r}, which it breaks",
+            remedy="use control: reinit, or granularity: weight",
         )
 
 

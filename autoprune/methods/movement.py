@@ -63,6 +63,8 @@ class MovementParams:
     allocation : str
         ``uniform`` is the hard form's top-k per matrix, ``global`` the soft form's one threshold;
         left out, it is the one that belongs to the form.
+    granularity : str
+        ``weight``, ``kernel``, or a pattern such as ``2:4`` or ``n:8``.
     score_lr : float
         Learning rate of the scores (eta_S). It scales all scores alike, so the hard form's masks
         do not depend on it; in the soft form it says how far sigmoids saturate.
@@ -76,6 +78,7 @@ class MovementParams:
 
     form: Form = "hard"
     allocation: str = "uniform"
+    granularity: str = "weight"
     score_lr: Annotated[float, Field(gt=0.0, le=1e6)] = 0.01
     begin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     end: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.7
@@ -104,12 +107,13 @@ class MovementHook:
         schedule: str,
         form: Form = "hard",
         penalty: float = 0.0,
+        granularity: str = "weight",
     ) -> None:
         from autoprune.training.hooks.masks import HardMasks, LatentMasks
 
         self.sparsity, self.allocation, self.score_lr = sparsity, allocation, score_lr
         self.begin, self.end, self.schedule = begin, end, schedule
-        self.form, self.penalty = form, penalty
+        self.form, self.penalty, self.granularity = form, penalty, granularity
         self.latent, self.hard = LatentMasks(), HardMasks()
         self.scores: dict[str, Tensor] = {}
         self.done = 0
@@ -184,7 +188,8 @@ class MovementHook:
             scale = max(float(score.abs().max()) for score in self.scores.values())
             scores = {n: _ranked(score, values[n], scale) for n, score in self.scores.items()}
         sparsity = SPARSITY_SCHEDULES.get(self.schedule)(self.done / UPDATES, self.sparsity)
-        for name, mask in select_weights(scores, values, self.allocation, sparsity).items():
+        chosen = select_weights(scores, values, self.allocation, sparsity, self.granularity)
+        for name, mask in chosen.items():
             loop.masks[name].copy_(mask)
         loop.masks_changed()
         self.latent.hide(loop)

@@ -68,7 +68,7 @@ class NNReliefParams:
     allocation: str = "global"
 
 
-PARTS = Parts(score="nnrelief", granularity="kernel")
+PARTS = Parts(score="nnrelief", granularity=lambda params: "kernel")
 SCORES = {"mean_fro": "nnrelief", "fro_mean": "nnrelief_fro_mean", "l1": "nnrelief_l1"}
 
 

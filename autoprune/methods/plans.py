@@ -220,7 +220,7 @@ def prune_step(request: PlanRequest, parts: Parts, state: Stage, sparsity: float
         parents=(state, scored),
         allocation=request.params.allocation,
         sparsity=sparsity,
-        granularity=parts.granularity,
+        granularity=parts.granularity(request.params),
         of=request.config.of,
     )
 
@@ -276,7 +276,7 @@ def prune_rounds(request: PlanRequest, parts: Parts, state: Stage) -> Stage:
         sparsity=request.config.sparsity,
         rounds=rounds,
         seed=request.seed,
-        granularity=parts.granularity,
+        granularity=parts.granularity(request.params),
         of=request.config.of,
         schedule=parts.schedule(request.params),
         params=parts.score_params(request.params),

@@ -69,7 +69,7 @@ class SlimmingParams(UnitParams):
     sparse_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
 
 
-PARTS = Parts(score="slimming", granularity="channel")
+PARTS = Parts(score="slimming", granularity=lambda params: "channel")
 
 
 class ScalePenalty:

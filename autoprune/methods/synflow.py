@@ -40,11 +40,14 @@ class SynFlowParams:
         Sparsity schedule over the rounds; ``geometric`` is the paper's exponential one.
     allocation : str
         The layerwise rule; the paper's is ``global``.
+    granularity : str
+        ``weight``, ``kernel``, or a pattern such as ``2:4`` or ``n:8``.
     """
 
     rounds: ScoringRounds = 100
     schedule: str = "geometric"
     allocation: str = "global"
+    granularity: str = "weight"
 
 
 PARTS = Parts(score="synflow")

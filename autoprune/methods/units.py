@@ -51,7 +51,7 @@ def check(config: TrialConfig, params: UnitParams) -> None:
 
 def unit_method(name: str, reference: str, score: str) -> Method:
     """Build a method that removes the units with the lowest scores, then retrains."""
-    parts = Parts(score=score, granularity="channel")
+    parts = Parts(score=score, granularity=lambda params: "channel")
 
     def plan(request: PlanRequest) -> tuple[Stage, ...]:
         return prune_retrain(request, parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,6 +81,15 @@ class Granularity(Protocol):
     def select(self, units: UnitScores, keep: Mapping[str, int], view: ModelView) -> MaskSet:
         """Turn counts into masks: the best units of each layer, ties to the lower index."""
         ...
+
+
+def counts_around(kept: Callable[[int], float], most: int, target: float) -> tuple[int, int]:
+    """Return the neighbouring counts between which `kept`, which never falls, passes a target."""
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if kept(middle) < target else (low, middle)
+    return low, high
 
 
 def keep_masks(

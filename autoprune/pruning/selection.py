@@ -9,14 +9,18 @@ import torch
 from torch import Tensor
 
 from autoprune.pruning.allocations.spec import resolve_allocation
-from autoprune.pruning.granularities.weight import WeightGranularity
+from autoprune.pruning.granularities.spec import resolve_granularity
 from autoprune.pruning.keep import keep_masks
 from autoprune.pruning.masks import dense_masks, top_k_mask
 from autoprune.pruning.view import ModelView, Scores
 
 
 def select_weights(
-    scores: Scores, weights: Mapping[str, Tensor], allocation: str, sparsity: float
+    scores: Scores,
+    weights: Mapping[str, Tensor],
+    allocation: str,
+    sparsity: float,
+    granularity: str = "weight",
 ) -> dict[str, Tensor]:
     """Return the masks that keep the best weights, whether or not they are alive now.
 
@@ -29,11 +33,14 @@ def select_weights(
     allocation : str
         Allocation registry name, perhaps with knobs.
     sparsity : float
-        Fraction of the weights to remove; the count kept is exact.
+        Fraction of the weights to remove; the count kept is exact, or as near as the granularity
+        allows.
+    granularity : str
+        Granularity registry name, or a pattern such as ``2:4``.
     """
     view = ModelView(weights=weights, masks=dense_masks(weights))
     rule = resolve_allocation(allocation)
-    return keep_masks(scores, WeightGranularity(), rule, sparsity, view).masks
+    return keep_masks(scores, resolve_granularity(granularity), rule, sparsity, view).masks
 
 
 def best_of_layer(scores: Tensor, share: float) -> Tensor:

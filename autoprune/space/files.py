@@ -13,7 +13,7 @@ from autoprune.core.errors import ConfigError, did_you_mean
 
 
 class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc] # the base class is untyped
-    """Safe YAML that refuses a key given twice and reads ``5e-4`` as a number."""
+    """Safe YAML that refuses a key given twice; ``5e-4`` is a number there and ``2:4`` is text."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -36,6 +36,29 @@ _StrictLoader.add_implicit_resolver(
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
     list("-+.0123456789"),
 )
+
+
+# YAML 1.1 reads 2:4 as minutes and seconds, 124; a pattern is meant.
+for _first in "0123456789":
+    _StrictLoader.yaml_implicit_resolvers.setdefault(_first, []).insert(
+        0, ("tag:yaml.org,2002:str", re.compile(r"^\d+(:[0-5]?\d)+$"))
+    )
+
+
+def read_scalar(text: str) -> Any:
+    """Read one value as a space file would.
+
+    Raises
+    ------
+    yaml.YAMLError
+        If it is malformed.
+
+    Examples
+    --------
+    >>> read_scalar("5e-4"), read_scalar("2:4"), read_scalar("true")
+    (0.0005, '2:4', True)
+    """
+    return yaml.load(text, _StrictLoader)
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from autoprune.core.config import RecipeConfig, TaskConfig, TrainConfig, parse
 from autoprune.core.errors import BadInput, ConfigError, did_you_mean
 from autoprune.methods.base import METHODS, lr_schedule
 from autoprune.pruning.allocations.spec import check_allocation
+from autoprune.pruning.granularities.spec import check_granularity
 from autoprune.space.dimensions import Choice, Dimension, Range, Value
 from autoprune.space.files import find_space, read_yaml
 from autoprune.space.knobs import read_knobs
@@ -24,6 +25,8 @@ KEYS = (
     "name", "task", "train", "objectives", "targets", "fidelity", "method", "lr", "recipe",
 )  # fmt: skip
 OBJECTIVES = ("accuracy", "sparsity", "macs", "latency_ms", "size_bytes")
+_SPECS = {"allocation": check_allocation, "granularity": check_granularity}
+"""Parameters whose text is more than a registered name, and what refuses a malformed one."""
 DEFAULT_LR = {"linear": {"peak": {"low": 0.01, "high": 0.5, "log": True}}}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -251,8 +254,8 @@ def _checked(key: str, value: Any, section: _Section) -> Value:
     """
     values = {**section.scalars, key: value}
     parsed: Value = getattr(parse(section.kind, values, section.place + section.path), key)
-    if key == "allocation":
-        check_allocation(str(parsed), section.label(key))
+    if key in _SPECS:
+        _SPECS[key](str(parsed), section.label(key))
     return parsed
 
 

@@ -77,6 +77,8 @@ class Mask(Stage):
         The weights and the scores.
     sparsity : float
         Fraction of the dense prunable weights (or of the dense MACs) to have removed.
+    granularity : str
+        Granularity registry name, or a pattern such as ``2:4``.
     """
 
     kind: ClassVar[str] = "mask"
@@ -93,12 +95,12 @@ class Mask(Stage):
 
     def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
         """Apply the heart's three lines to the parents."""
-        from autoprune.pruning.registry import GRANULARITIES
+        from autoprune.pruning.granularities.spec import resolve_granularity
         from autoprune.stages.state import Structure
         from autoprune.stages.support import apply_masks, damage, make_view
 
         state, scored = inputs
-        groups = context.groups if GRANULARITIES.get(self.granularity)().of_units else ()
+        groups = context.groups if resolve_granularity(self.granularity).of_units else ()
         view = make_view(state, context, seed=0, groups=groups)
         scores = {n.removeprefix("score/"): v for n, v in scored.tensors.items()}
         chosen: MaskSet = self._choose(scores, view, context)
@@ -119,10 +121,10 @@ class Mask(Stage):
 
     def _choose(self, scores: dict[str, Tensor], view: ModelView, context: RunContext) -> MaskSet:
         from autoprune.pruning.allocations.spec import resolve_allocation
+        from autoprune.pruning.granularities.spec import resolve_granularity
         from autoprune.pruning.keep import keep_masks
-        from autoprune.pruning.registry import GRANULARITIES
 
-        granularity = GRANULARITIES.get(self.granularity)()
+        granularity = resolve_granularity(self.granularity)
         allocation = resolve_allocation(self.allocation)
 
         def at(sparsity: float) -> MaskSet:

@@ -7,6 +7,7 @@ from autoprune.core.errors import ConfigError, TaskError
 from autoprune.core.records import Job, TaskInfo
 from autoprune.methods.base import METHODS, PlanRequest
 from autoprune.pruning.allocations.spec import check_layers
+from autoprune.pruning.granularities.spec import read_pattern
 from autoprune.stages.base import Stage
 
 
@@ -58,8 +59,22 @@ def check_fit(config: TrialConfig, info: TaskInfo) -> None:
     if "allocation" in config.params:
         spec, place = str(config.params["allocation"]), f"trial.{config.method}.allocation"
         check_layers(spec, len(info.layers), place)
+    _check_granularity(config, info)
     method.fits(info, config, parse(method.params, config.params, config.method))
     _check_recipe(config.recipe, info)
+
+
+def _check_granularity(config: TrialConfig, info: TaskInfo) -> None:
+    """Refuse a pattern that no layer can hold."""
+    spec = str(config.params.get("granularity", "weight"))
+    pattern = read_pattern(spec)
+    if pattern and not any(pattern.divides(layer.shape) for layer in info.layers):
+        raise TaskError(
+            "the model",
+            f"must have a layer whose input dimension is a multiple of {pattern.size} for "
+            f"granularity {spec!r}",
+            remedy="use smaller blocks, or granularity weight",
+        )
 
 
 def _check_recipe(recipe: RecipeConfig, info: TaskInfo) -> None:

@@ -17,3 +17,9 @@ def test_a_percentage_is_the_fraction_it_says(percent: float) -> None:
 def test_what_is_no_share_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"--x must be a share in \[0, 1\]"):
         parse.share(text, "--x")
+
+
+def test_settings_are_read_as_in_a_space_file() -> None:
+    # YAML 1.1 would make 124 of 2:4 and a word of 5e-4.
+    pairs = ["granularity=2:4", "wide=63:64", "lr.peak=5e-4", "rounds=3", "rewind=step:0.1"]
+    assert list(parse.settings(pairs).values()) == ["2:4", "63:64", 5e-4, 3, "step:0.1"]

@@ -23,12 +23,18 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
     """A job of one epoch and the worker for it; all share one store."""
     home = tmp_path_factory.mktemp("home")
 
-    def make(method: str = "magnitude", sparsity: float = 0.9, **task: Any) -> Any:
+    def make(
+        method: str = "magnitude",
+        sparsity: float = 0.9,
+        params: dict[str, Any] | None = None,
+        **task: Any,
+    ) -> Any:
         config = TrialConfig(
             task=identify(TaskConfig(**task)),
             train=TrainConfig(epochs=1, lr=0.05),
             method=method,
             sparsity=sparsity,
+            params=params or {},
         )
         config = complete(config)
         context = open_context(config.task, home=home, top_epochs=1)

@@ -8,8 +8,8 @@ import torch
 from autoprune.core.config import TrialConfig
 from autoprune.core.errors import ConfigError
 from autoprune.core.seeds import torch_stream
-from autoprune.methods.ap import ap_select
 from autoprune.methods.base import complete
+from autoprune.stages.activate import ap_select
 from autoprune.stages.train import HookSpec, Train
 from autoprune.training.events import Event, LoopState
 from autoprune.trial.context import WorkerContext

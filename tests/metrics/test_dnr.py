@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from autoprune.core.errors import TaskError
 from autoprune.data.tensors import TensorSplit
-from autoprune.methods.ap import ap_select
 from autoprune.metrics.dnr import WatchRelu, dead_neurons
+from autoprune.stages.activate import ap_select
 
 
 def split(inputs: Tensor) -> TensorSplit:

@@ -83,3 +83,9 @@ def test_every_shipped_space_loads_under_its_own_name(name: str) -> None:
 def test_a_file_without_a_name_takes_the_files(tmp_path: Path) -> None:
     path = write(tmp_path, "task: {data: digits, model: mlp}\nmethod: {magnitude: }\n")
     assert load_space(path).name == "mine"
+
+
+def test_a_pattern_is_text_quoted_or_not(tmp_path: Path) -> None:
+    text = "task: {data: digits}\nmethod:\n  magnitude: {granularity: [weight, 2:4, 'n:4', n:8]}\n"
+    (choice,) = (d for d in load_space(write(tmp_path, text)).dimensions if "gran" in d.path)
+    assert choice.grid() == ["weight", "2:4", "n:4", "n:8"]

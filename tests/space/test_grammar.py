@@ -156,3 +156,30 @@ def test_a_task_replaces_the_files_or_stands_in_for_it() -> None:
     task = TaskConfig(data="cifar10", model="resnet20")
     assert parse_space(MINIMAL, task=task).task == task
     assert parse_space({"method": {"magnitude": None}}, task=task).task == task
+
+
+def test_patterns_are_drawn_at_sparsities_they_reach() -> None:
+    values = ["weight", "2:4", "n:8"]
+    space = parse_space(with_(method={"magnitude": {"granularity": values}}, targets={"low": 0.5}))
+    for value, expected in zip(values, [(0.0, 0.999), (0.5, 0.5), (0.0, 0.875)], strict=True):
+        flat = {**space.middle(), "method.magnitude.granularity": value}
+        assert space.reaches(flat) == expected
+        config = space.config(flat, 0.5)
+        assert config.params["granularity"] == value
+        assert space.flatten(config) == flat
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["weight", "5:4"], r"granularity must keep 1 to 3 of 4 weights; got '5:4'"),
+        ("n:0", r"granularity must have blocks of 2, 4, 8, 16, 32, 64 weights; got 'n:0'"),
+        ("2:", r"granularity must be N:M or n:M"),
+        ("wieght", r"unknown granularity 'wieght'; did you mean 'weight'"),
+        (["weight", "1:2", "15:16"], r"magnitude reaches 0.0625 to 0.0625, which is none"),
+    ],
+)
+def test_what_is_no_pattern_is_refused(given: Any, words: str) -> None:
+    method = {"magnitude": {"granularity": given}}
+    with pytest.raises(BadInput, match=words):
+        parse_space(with_(method=method, targets={"low": 0.5}))

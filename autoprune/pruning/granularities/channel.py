@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autoprune.core.errors import ConfigError, TaskError
 from autoprune.pruning.compact import BUFFERS, live_entries, slots
-from autoprune.pruning.keep import Allocation, LayerUnits, UnitScores
+from autoprune.pruning.keep import Allocation, LayerUnits, UnitScores, counts_around
 from autoprune.pruning.masks import MaskSet, top_k_mask
 from autoprune.pruning.view import ModelView, Scores, UnitGroup
 
@@ -69,10 +69,8 @@ class ChannelGranularity:
             except ConfigError:  # too few for this allocation, which says so itself when used
                 return 0.0
 
-        low, high = 0, sum(_num_alive(layer) for layer in units.values())
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if kept(middle) < target else (low, middle)
+        alive = sum(_num_alive(layer) for layer in units.values())
+        low, high = counts_around(kept, alive, target)
         # Tie-break: of two equally near counts the greater.
         return min((high, low), key=lambda count: abs(kept(count) - target))
 

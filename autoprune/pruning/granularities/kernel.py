@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from autoprune.core.errors import ConfigError
-from autoprune.pruning.keep import Allocation, LayerUnits, UnitScores
+from autoprune.pruning.keep import Allocation, LayerUnits, UnitScores, counts_around
 from autoprune.pruning.masks import MaskSet, top_k_mask
 from autoprune.pruning.view import ModelView, Scores
 
@@ -58,10 +58,8 @@ class KernelGranularity:
                 return 0
             return sum(int(held[name][keep[name]]) for name in units)
 
-        low, high = 0, sum(int((layer.scores > -torch.inf).sum()) for layer in units.values())
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if kept(middle) < target else (low, middle)
+        alive = sum(int((layer.scores > -torch.inf).sum()) for layer in units.values())
+        low, high = counts_around(kept, alive, target)
         # Tie-break: as `round` has it, then the greater count.
         return min((high, low), key=lambda n: (abs(kept(n) - target), abs(kept(n) - whole)))
 
