@@ -37,12 +37,35 @@ class LayerInfo:
 
 
 @dataclass(frozen=True)
+class UnitInfo:
+    """One group of units that can only be removed together.
+
+    Parameters
+    ----------
+    name : str
+        The group's.
+    num_units : int
+        Its units.
+    inner : bool
+        Whether a single layer reads them.
+    entries : dict
+        Prunable tensor to how many of its rows, and of its columns, a unit takes along.
+    """
+
+    name: str
+    num_units: int
+    inner: bool
+    entries: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
 class TaskInfo:
     """What a search needs to know of a task without loading it.
 
     `reach` is the greatest sparsity each kind of pruning can reach on this model (``weights``,
     ``units``, ``low_rank``; a kind that is absent has no limit of its own), and the units that a
-    single layer reads (``inner_channel``, ``inner_channel_macs``).
+    single layer reads (``inner_channel``, ``inner_channel_macs``), all down to one unit a group.
+    `units` are the groups, from which the reach with other least counts is worked out.
     `fingerprint` identifies the data and its split; `pretrained` says that dense training is
     replaced by given weights; `has_relu` counts rectifiers of any form, `has_relu_modules` only
     those that are modules; `warnings` are shown to the user before anything is trained.
@@ -58,6 +81,7 @@ class TaskInfo:
     macs: int
     fingerprint: str
     reach: dict[str, float] = field(default_factory=dict)
+    units: tuple[UnitInfo, ...] = ()
     pretrained: bool = False
     has_batchnorm: bool = False
     has_relu: bool = True

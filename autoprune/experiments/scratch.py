@@ -21,7 +21,7 @@ from autoprune.core.errors import ConfigError
 from autoprune.core.records import TaskInfo
 from autoprune.experiments.answers import compare, dense_accuracy, ends, found_all
 from autoprune.experiments.base import Costs, Results, Wanted
-from autoprune.methods.base import METHODS, complete, dense_reference
+from autoprune.methods.base import complete, dense_reference, kind_of
 from autoprune.methods.scratch_of import control_of
 from autoprune.trial.plan import check_fit, make_plan
 
@@ -216,7 +216,7 @@ class ScratchDesign:
             "data": trial.task.data,
             "model": trial.task.model,
             "method": trial.method,
-            "unit_kind": METHODS.get(trial.method).kind,
+            "unit_kind": kind_of(trial),
             "sparsity": fmean(r.metrics["sparsity"] for r in retrained) if retrained else None,
             "seeds": list(options.seeds),
             "dense": dense_accuracy(self._dense(), results),

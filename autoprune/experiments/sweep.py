@@ -17,14 +17,14 @@ from dataclasses import dataclass, field, fields, replace
 from statistics import fmean, stdev
 from typing import Any
 
-from autoprune.core.config import TaskConfig, TrialConfig
+from autoprune.core.config import TaskConfig, TrialConfig, parse
 from autoprune.core.errors import ConfigError
 from autoprune.core.records import JobResult, TaskInfo
 from autoprune.experiments.answers import compare, dense_accuracy, ends, rounds_of
 from autoprune.experiments.base import Costs, Results, Wanted
 from autoprune.experiments.checklist import checklist
 from autoprune.experiments.points import Arm, Point, SweepOptions, ratio_of, sparsity_for
-from autoprune.methods.base import METHODS, complete, dense_reference
+from autoprune.methods.base import METHODS, complete, dense_reference, reach_on
 from autoprune.methods.scratch_of import control_of
 from autoprune.metrics.phases import find_phases
 from autoprune.trial.plan import check_fit, check_steps, make_plan
@@ -85,9 +85,10 @@ class SweepDesign:
 
     def _check_reach(self, arm: Arm, info: TaskInfo) -> None:
         """Refuse points beyond what a kind of pruning reaches on this model."""
-        kind = METHODS.get(arm.method, "--methods").kind
-        limit, last = info.reach.get(kind, 1.0), self._points[-1]
-        if last.sparsity > limit:
+        method, last = METHODS.get(arm.method, "--methods"), self._points[-1]
+        params: Any = parse(method.params, dict(arm.params), f"--methods {arm.label}")
+        limit = reach_on(method, params, info, "weights")[1]
+        if last.sparsity > limit and limit < method.reaches(params)[1]:
             raise ConfigError(
                 f"--methods {arm.label}",
                 f"must reach every point; it gets to a sparsity of {limit:.4g} on this model, "

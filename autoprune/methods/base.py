@@ -40,8 +40,7 @@ class AllocationParams:
     allocation : str
         How many weights each layer keeps.
     granularity : str
-        Which weights live and die together: ``weight``, ``kernel``, or a pattern, ``2:4``
-        or ``n:8``.
+        Which live and die together: ``weight``, ``kernel``, or a pattern, ``2:4`` or ``n:8``.
     """
 
     allocation: str = "global"
@@ -105,6 +104,8 @@ class Parts:
         The method's parameters to the name of its sparsity schedule.
     score_params : Callable
         The parameters, of this method or of one that wraps it, to what the score is built with.
+    grain : Callable
+        The same parameters to what the granularity is built with.
     """
 
     score: str
@@ -113,6 +114,7 @@ class Parts:
     rewind: Callable[[Any], str] = lambda params: str(getattr(params, "rewind", "none"))
     schedule: Callable[[Any], str] = lambda params: str(getattr(params, "schedule", "geometric"))
     score_params: Callable[[Any], dict[str, Scalar]] = lambda params: {}
+    grain: Callable[[Any], dict[str, Scalar]] = lambda params: {}
 
 
 def _ten_steps_a_round(params: Any) -> int:
@@ -147,6 +149,11 @@ class Method:
         Parameters to the least number of retraining steps that make sense.
     reaches : Callable
         Parameters to the least and the greatest sparsity the method can be asked for.
+    limit : Callable or None
+        A task, what the target is a share of, and parameters to the greatest target on this
+        model; None where only the kind limits it (see `reach_on`).
+    kind_of : Callable or None
+        Parameters to what is removed, where that depends on them; `kind` is what the defaults give.
     measures : frozenset
         What its target sparsity may be a share of: ``weights``, ``macs``.
     regrows : bool
@@ -174,6 +181,8 @@ class Method:
     parts: Parts | None = None
     min_steps: Callable[[Any], int] = _ten_steps_a_round
     reaches: Callable[[Any], tuple[float, float]] = _nearly_all
+    limit: Callable[[TaskInfo, str, Any], float] | None = None
+    kind_of: Callable[[Any], Kind] | None = None
     measures: frozenset[str] = frozenset({"weights", "macs"})
     regrows: bool = False
     needs_relu: bool = False
@@ -214,6 +223,7 @@ METHODS: Registry[Method] = Registry(
         "gap_cyclic": "autoprune.methods.gap:GAP_CYCLIC",
         "gap_parallel": "autoprune.methods.gap:GAP_PARALLEL",
         "scratch_e": "autoprune.methods.scratch_e:SCRATCH_E",
+        "scratch_b": "autoprune.methods.scratch_e:SCRATCH_B",
         "scratch_of": "autoprune.methods.scratch_of:SCRATCH_OF",
         "dropnet": "autoprune.methods.dropnet:DROPNET",
         "i_spasp": "autoprune.methods.i_spasp:I_SPASP",
@@ -271,6 +281,35 @@ def suits(method: Method, schedule: str) -> bool:
     return method.start == "dense" or Need.TRAINED_START not in lr_needs(schedule)
 
 
+def kind_with(method: Method, params: Any) -> Kind:
+    """Return what a method removes with these (parsed) parameters."""
+    return method.kind if method.kind_of is None else method.kind_of(params)
+
+
+def kind_of(config: TrialConfig) -> Kind:
+    """Return what a trial removes: single weights, whole units, or rank."""
+    method = METHODS.get(config.method)
+    return kind_with(method, parse(method.params, config.params, config.method))
+
+
+def reach_on(method: Method, params: Any, info: TaskInfo, of: str) -> tuple[float, float]:
+    """Return the least and the greatest target a method can be asked for on a model.
+
+    Parameters
+    ----------
+    method, params : Method, Any
+        The method and its parsed parameters.
+    info : TaskInfo
+        The task; without its reach nothing is limited.
+    of : str
+        What the target is a share of: ``weights`` or ``macs``.
+    """
+    low, high = method.reaches(params)
+    if of == "weights":
+        high = min(high, info.reach.get(kind_with(method, params), high))
+    return low, high if method.limit is None else min(high, method.limit(info, of, params))
+
+
 def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
     """Check a trial's names and parameters, and fill in the defaults of what it leaves out.
 
@@ -308,13 +347,9 @@ def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
     if config.method != "dense" and not low <= config.sparsity <= high:
         raise _beyond_reach(full, low, high, place)
     if config.of not in method.measures:
-        allowed = " or ".join(sorted(method.measures))
-        raise ConfigError(
-            f"{place}.of",
-            f"must be {allowed} for method {config.method!r}",
-            config.of,
-            "give a sparsity (--sparsity, or targets without `of`) instead of a share of the MACs",
-        )
+        rule = f"must be {' or '.join(sorted(method.measures))} for method {config.method!r}"
+        remedy = "give a sparsity (--sparsity, or targets without `of`), not a share of the MACs"
+        raise ConfigError(f"{place}.of", rule, config.of, remedy)
     method.check(full, params)
     return full
 
@@ -323,14 +358,11 @@ def _beyond_reach(config: TrialConfig, low: float, high: float, place: str) -> C
     """Word the refusal of a sparsity; a granularity may be what limits it."""
     span = f"be {low:g}" if low == high else f"lie in [{low:g}, {high:g}]"
     grain = str(config.params.get("granularity", "weight"))
-    within = "" if grain == "weight" else f" and granularity {grain!r}"
+    rule = f"must {span} for method {config.method!r}"
+    rule += "" if grain == "weight" else f" and granularity {grain!r}"
     other = "method" if grain == "weight" else "granularity"
-    return ConfigError(
-        f"{place}.sparsity",
-        f"must {span} for method {config.method!r}{within}",
-        config.sparsity,
-        f"ask for {'that' if low == high else 'a sparsity in there'}, or use another {other}",
-    )
+    remedy = f"ask for {'that' if low == high else 'a sparsity in there'}, or use another {other}"
+    return ConfigError(f"{place}.sparsity", rule, config.sparsity, remedy)
 
 
 def dense_reference(config: TrialConfig, place: str = "trial") -> TrialConfig:

@@ -6,11 +6,22 @@ answers never agree loses them at its end.
 
 Notes
 -----
+`rule` says what has to stand still: the masks, or, with ``rule: partition``, the partition of the
+input space (Spline-EB): the signs of all batch norms' outputs on a grid of mixtures of two images.
+The authors' values for it are ``window: 4`` (three distances) and ``threshold: 0.16``. With
+``score: spline`` the units are then those of method ``spline``, whose score is a reconstruction.
+
+A seed costs one run of the share `until` of the dense epochs that keeps the snapshots, whatever
+the sparsity, the threshold and the window, beside the dense run that all methods share: it is
+the reference, and what is pruned where nothing settles. With a penalty a single run gives both.
+
 # Deviation: masks are drawn on a grid of shares of the dense run (`every`, up to `until`), not at
-every epoch: a twentieth is an epoch of the usual twenty. Snapshots are trained from the start,
-each by itself, since a trained state does not know its optimiser's. With ``n`` snapshots that is
-``until * (n + 1) / 2`` dense runs, once for all trials of a seed, whatever their sparsity,
-threshold and window; the first mask is that of the first snapshot, not of the fresh net.
+every epoch: a twentieth is an epoch of the usual twenty. The first mask is that of the first
+snapshot, not of the fresh net. The searched share is trained whole, so that trials share it, and
+a ticket drawn early spares no epochs of it.
+
+# Deviation: the two images are training images, the grid has 32 steps a side (100), and a net
+without batch norms shows the signs of its layers' outputs.
 
 # Deviation: the shared dense run has no penalty on scales unless `penalty` is set, which then has
 a dense run of its own, and which stays on while retraining, as in the authors' code.
@@ -19,7 +30,7 @@ a dense run of its own, and which stays on while retraining, as in the authors' 
 what is left of the dense one.
 
 # Deviation: a sparsity is a share of the dense weights, and so is met by the nearest whole number
-of units; the authors remove a share of the scales, and one more. Every group of units keeps one.
+of units; the authors remove a share of the scales, and one more. Every group keeps some units.
 
 # Deviation: where batch norms are missing, units are told apart by the norms of their filters (see
 `autoprune.pruning.scores.slimming.Slimming`); the authors need batch norms.
@@ -45,9 +56,11 @@ from autoprune.core.config import STRICT, TrialConfig
 from autoprune.core.errors import ConfigError, TaskError
 from autoprune.methods.base import Method, PlanRequest
 from autoprune.methods.plans import check_rewind, cycle_of, dense_run, retrain, snapshot
+from autoprune.methods.units import GrainParams, grain, limit
 from autoprune.stages.base import Stage
 from autoprune.stages.early import EarlyTicket
 from autoprune.stages.prune import Rewind
+from autoprune.stages.snapshots import Snapshot, shares_of
 from autoprune.stages.train import HookSpec, Train
 
 if TYPE_CHECKING:
@@ -57,7 +70,7 @@ Grid = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class EarlyBirdParams:
+class EarlyBirdParams(GrainParams):
     """Parameters of Early-Bird tickets.
 
     Parameters
@@ -67,26 +80,32 @@ class EarlyBirdParams:
     until : float
         Share of the dense run that is searched.
     window : int
-        Masks that must agree (K).
+        Snapshots that must agree (K).
     threshold : float
-        Share of units in which agreeing masks may differ (epsilon).
+        Share of units in which agreeing masks may differ (epsilon), or of signs in which
+        partitions may.
     rule : str
         ``newest_vs_queue`` compares the newest mask with each before it (the authors' code),
-        ``consecutive`` each with the next (their paper).
+        ``consecutive`` each with the next (their paper), ``partition`` the newest partition of
+        the input space with each before it.
+    canvas : int
+        Side of the grid of inputs that shows the partition.
+    score : str
+        ``slimming`` removes units with small scales, ``spline`` one of two that are alike.
     penalty : float
         Weight of the scales' absolute values in the loss (s); 0 shares the dense run of all.
     rewind : str
         ``none`` inherits the snapshot's weights; ``reinit`` draws new ones, ``init`` and
         ``step:<fraction of the dense run>`` go back.
-    allocation : str
-        How many units each group keeps.
     """
 
     every: Grid = 0.05
     until: Grid = 0.4
     window: Annotated[int, Field(ge=2, le=20)] = 5
     threshold: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
-    rule: Literal["newest_vs_queue", "consecutive"] = "newest_vs_queue"
+    rule: Literal["newest_vs_queue", "consecutive", "partition"] = "newest_vs_queue"
+    canvas: Annotated[int, Field(ge=2, le=200)] = 32
+    score: Literal["slimming", "spline"] = "slimming"
     penalty: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     rewind: str = "none"
     allocation: str = "global"
@@ -94,8 +113,7 @@ class EarlyBirdParams:
     @property
     def shares(self) -> tuple[float, ...]:
         """Where in the dense run masks are drawn, the run's end apart."""
-        count = math.floor(self.until / self.every + 1e-9)
-        return tuple(round(self.every * k, 6) for k in range(1, count + 1))
+        return shares_of(self.every, math.floor(self.until / self.every + 1e-9))
 
 
 def plan(request: PlanRequest) -> tuple[Stage, ...]:
@@ -105,15 +123,17 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
     config = request.config
     params: EarlyBirdParams = request.params
     hooks = _hooks(params)
-
-    def dense(stop: float) -> Stage:
-        run = dense_run(request, stop)
-        return replace(cast("Train", run), hooks=hooks) if hooks else run
-
+    keep = HookSpec(
+        "autoprune.stages.snapshots:KeepSnapshots",
+        {"every": params.every, "count": len(params.shares)},
+    )
+    run = dense_run(request, 1.0 if hooks else params.shares[-1])
+    searched = replace(cast("Train", run), hooks=(*hooks, keep))
+    snapshots = (Snapshot(parents=(searched,), number=k + 1) for k in range(len(params.shares)))
     start: Stage = EarlyTicket(
-        parents=tuple(dense(stop) for stop in (*params.shares, 1.0)),
+        parents=(*snapshots, searched if hooks else dense_run(request)),
         shares=params.shares,
-        score="slimming",
+        score=params.score,
         allocation=params.allocation,
         sparsity=config.sparsity,
         seed=request.seed,
@@ -121,6 +141,8 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
         window=params.window,
         threshold=params.threshold,
         rule=params.rule,
+        canvas=params.canvas,
+        grain=grain(params),
     )
     saved = snapshot(request, params.rewind)
     if saved is not None:
@@ -195,6 +217,7 @@ EARLY_BIRD = Method(
     check=check,
     fits=fits,
     reaches=lambda params: (0.0, 0.995),
+    limit=limit,
     space={
         "threshold": [0.02, 0.05, 0.1, 0.15],
         "rewind": ["none", "reinit"],

@@ -44,7 +44,6 @@ L4DC 2022, PMLR 168, arXiv 2112.04905.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass as stage
 from dataclasses import replace
@@ -54,9 +53,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from autoprune.core.config import STRICT, Scalar, TrialConfig
-from autoprune.core.errors import ConfigError, TaskError
+from autoprune.core.errors import TaskError
 from autoprune.methods.base import Method, Parts, PlanRequest
 from autoprune.methods.plans import cycle_of, dense_run, prune_step, retrain
+from autoprune.methods.units import GrainParams, grain, inner_limit
+from autoprune.pruning.allocations.spec import check_layers
 from autoprune.stages.base import RunContext, Stage
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class ISpaspParams:
+class ISpaspParams(GrainParams):
     """Parameters of i-SpaSP.
 
     Parameters
@@ -82,15 +83,12 @@ class ISpaspParams:
         correlate against it.
     prefix : str
         Inputs of a pair of layers: those of the ``pruned`` net so far, or of the ``dense`` one.
-    allocation : str
-        How many units each group keeps.
     """
 
     iterations: Annotated[int, Field(ge=1, le=100)] = 20
     candidates: Literal[2, 3] = 2
     sign: Literal["signed", "abs"] = "signed"
     prefix: Literal["pruned", "dense"] = "pruned"
-    allocation: str = "uniform"
 
 
 def selection(params: ISpaspParams) -> dict[str, Scalar]:
@@ -99,7 +97,12 @@ def selection(params: ISpaspParams) -> dict[str, Scalar]:
 
 
 GRANULARITY = "inner_channel"
-PARTS = Parts(score="i_spasp", granularity=lambda params: GRANULARITY, score_params=selection)
+PARTS = Parts(
+    score="i_spasp",
+    granularity=lambda params: GRANULARITY,
+    score_params=selection,
+    grain=grain,
+)
 
 
 @stage(frozen=True)
@@ -219,23 +222,17 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
 
 
 def fits(info: TaskInfo, config: TrialConfig, params: ISpaspParams) -> None:
-    """Refuse a sparsity that the units of single readers cannot give, where that is known."""
-    most = info.reach.get(GRANULARITY + ("_macs" if config.of == "macs" else ""), 1.0)
-    if config.sparsity <= most:
-        return
-    if not most:
+    """Refuse a model without units that a single layer reads, and more knobs than such groups."""
+    if config.sparsity and not inner_limit(info, config.of, params):
         raise TaskError(
             "the model",
             "must have channels or neurons that a single layer reads for method 'i_spasp'",
             remedy="use another method",
         )
-    raise ConfigError(
-        "trial.sparsity",
-        f"must be at most {math.floor(1e4 * most) / 1e4:g} on this model for method 'i_spasp', "
-        "which removes only units that a single layer reads",
-        config.sparsity,
-        "ask for less, or use another method",
-    )
+    if info.units:
+        count = sum(group.inner for group in info.units)
+        place = "trial.i_spasp.allocation"
+        check_layers(params.allocation, count, place, "groups of units that a single layer reads")
 
 
 I_SPASP = Method(
@@ -247,6 +244,7 @@ I_SPASP = Method(
     plan=plan,
     fits=fits,
     reaches=lambda params: (0.0, 0.995),
+    limit=inner_limit,
     reconstruction=True,
     space={"prefix": ["pruned", "dense"], "candidates": [2, 3]},
 )

@@ -44,7 +44,7 @@ from pydantic.dataclasses import dataclass
 from autoprune.core.config import STRICT, Scalar
 from autoprune.methods.base import Method, Parts, PlanRequest, Rounds
 from autoprune.methods.plans import prune_retrain
-from autoprune.methods.units import UnitParams, check
+from autoprune.methods.units import UnitParams, check, grain, limit
 from autoprune.stages.base import Stage
 
 
@@ -76,7 +76,12 @@ def score_params(params: Any) -> dict[str, Scalar]:
     return {name: getattr(params, name) for name in names if hasattr(params, name)}
 
 
-PARTS = Parts(score="kfac_neuron", granularity=lambda params: "channel", score_params=score_params)
+PARTS = Parts(
+    score="kfac_neuron",
+    granularity=lambda params: "channel",
+    grain=grain,
+    score_params=score_params,
+)
 
 
 def plan(request: PlanRequest) -> tuple[Stage, ...]:
@@ -94,6 +99,7 @@ KFAC_NEURON = Method(
     parts=PARTS,
     check=check,
     reaches=lambda params: (0.0, 0.995),
+    limit=limit,
     reconstruction=True,
     space={
         "rounds": [1, 3, 5],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from autoprune.core.config import LRConfig, OptimizerConfig, TaskConfig
@@ -22,7 +23,7 @@ from autoprune.stages.base import Stage
 from autoprune.stages.init import Init, Pretrained
 from autoprune.stages.prune import Mask, MaskRounds, Recalibrate, Rewind, Score
 from autoprune.stages.rescale import Rescale
-from autoprune.stages.train import Cycle, HookSpec, Train
+from autoprune.stages.train import Cycle, HookSpec, Train, TrainLonger
 from autoprune.training.lr.base import CycleInfo, Need
 
 
@@ -113,8 +114,11 @@ def retrain(
     label: str,
     hooks: tuple[HookSpec, ...] = (),
     mask_mode: str = "hard",
+    cap: float = 1.0,
 ) -> Stage:
     """Retrain a masked state with the trial's schedule and recipe, then recalibrate.
+
+    With a `cap` above 1 for longer, see `stages.train.TrainLonger`.
 
     Statistics of BatchNorm are estimated anew when the recipe asks for it, and always after
     averaging: the averaged weights never saw the running ones.
@@ -126,14 +130,15 @@ def retrain(
     """
     config = request.config
     dense = dense_run(request)
-    check_dense(request, length)
+    check_dense(request, length * cap)
     curve = Need.DENSE_CURVE in lr_needs(config.lr.name)
     parents = [rescaled(request, start, label)]
     if curve:
         parents.append(dense)
     if config.recipe.distill > 0:
         parents.append(dense)
-    trained: Stage = Train(
+    kind = partial(TrainLonger, cap=cap) if cap > 1.0 else Train
+    trained: Stage = kind(
         parents=tuple(parents),
         length=length,
         lr=lr_within(config.lr, CycleInfo(**asdict(cycle))),
@@ -222,6 +227,7 @@ def prune_step(request: PlanRequest, parts: Parts, state: Stage, sparsity: float
         sparsity=sparsity,
         granularity=parts.granularity(request.params),
         of=request.config.of,
+        grain=parts.grain(request.params),
     )
 
 
@@ -280,6 +286,7 @@ def prune_rounds(request: PlanRequest, parts: Parts, state: Stage) -> Stage:
         of=request.config.of,
         schedule=parts.schedule(request.params),
         params=parts.score_params(request.params),
+        grain=parts.grain(request.params),
     )
 
 

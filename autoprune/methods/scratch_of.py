@@ -20,10 +20,8 @@ by re-initialisation).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass as stage
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -32,14 +30,11 @@ from autoprune.core.canonical import canonical_json, plain
 from autoprune.core.config import STRICT, Positive, Scalar, TrialConfig, parse
 from autoprune.core.errors import ConfigError
 from autoprune.core.records import TaskInfo
-from autoprune.methods.base import METHODS, Method, PlanRequest
+from autoprune.methods.base import METHODS, Method, PlanRequest, kind_of
 from autoprune.methods.plans import cycle_of, init, retrain, task_identity
-from autoprune.stages.base import RunContext, Stage, closure
-from autoprune.stages.prune import Rewind
+from autoprune.stages.base import Stage, closure
+from autoprune.stages.fresh import FreshWeights
 from autoprune.stages.train import Train
-
-if TYPE_CHECKING:
-    from autoprune.stages.state import TrialState
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -64,32 +59,6 @@ class ScratchOfParams:
 def other(params: ScratchOfParams) -> TrialConfig:
     """Return the other trial's configuration."""
     return parse(TrialConfig, json.loads(params.trial), "trial.scratch_of.trial")
-
-
-@stage(frozen=True)
-class FreshWeights(Rewind):
-    """Give survivors fresh weights; where units are gone, of the size that the slim net's have.
-
-    A layer that lost inputs is drawn for the inputs it had: its weights and biases are scaled by
-    ``sqrt(fan-in / fan-in left)``, which is the slim net's own draw.
-    """
-
-    kind: ClassVar[str] = "fresh_weights"
-
-    def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
-        """Draw, mask, and scale what lost inputs."""
-        state = super().run(inputs, context)
-        if not state.structure.units:
-            return state
-        weights = dict(state.weights)
-        for layer in context.task.info.layers:
-            mask = state.masks[layer.name].flatten(1)
-            left = int(mask.any(0).sum())
-            bias = f"{layer.name.removesuffix('weight')}bias"
-            for name in (layer.name, bias):
-                if left and name in weights:
-                    weights[name] = weights[name] * (mask.shape[1] / left) ** 0.5
-        return replace(state, weights=weights)
 
 
 def plan(request: PlanRequest) -> tuple[Stage, ...]:
@@ -118,8 +87,8 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
 
 def check(config: TrialConfig, params: ScratchOfParams) -> None:
     """Refuse a trial whose architecture is no mask."""
-    kind = METHODS.get(other(params).method, "trial.scratch_of.trial").kind
-    if kind == "low_rank":
+    METHODS.check(other(params).method, "trial.scratch_of.trial")
+    if kind_of(other(params)) == "low_rank":
         raise ConfigError(
             "--trial",
             "must have a mask or units that can be trained from scratch, which a low-rank trial "

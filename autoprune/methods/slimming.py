@@ -38,7 +38,7 @@ from autoprune.methods.plans import (
     snapshot,
     sparsity_after,
 )
-from autoprune.methods.units import SPACE, UnitParams, check
+from autoprune.methods.units import SPACE, UnitParams, check, grain, limit
 from autoprune.stages.base import Stage
 from autoprune.stages.prune import Rewind
 from autoprune.stages.train import HookSpec
@@ -69,7 +69,7 @@ class SlimmingParams(UnitParams):
     sparse_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
 
 
-PARTS = Parts(score="slimming", granularity=lambda params: "channel")
+PARTS = Parts(score="slimming", granularity=lambda params: "channel", grain=grain)
 
 
 class ScalePenalty:
@@ -161,6 +161,7 @@ SLIMMING = Method(
     fits=fits,
     min_steps=min_steps,
     reaches=lambda params: (0.0, 0.995),
+    limit=limit,
     space={
         **SPACE,
         "penalty": {"low": 1e-5, "high": 1e-2, "log": True},

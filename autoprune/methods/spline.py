@@ -13,7 +13,8 @@ are unconfirmed, and no released code has them; see `autoprune.pruning.scores.sp
 with few.
 
 # Deviation: the paper prunes once the partition stops moving during dense training; here the
-shared dense run is finished. Method ``early_bird`` stops early, by its masks.
+shared dense run is finished. ``early_bird`` with ``rule: partition`` and ``score: spline`` is that
+pipeline.
 
 # Deviation: a sparsity is a share of the dense weights, a ratio of the paper one of units.
 
@@ -35,7 +36,7 @@ from pydantic.dataclasses import dataclass
 from autoprune.core.config import STRICT, NonNegative, Scalar
 from autoprune.methods.base import Method, Parts, PlanRequest
 from autoprune.methods.plans import prune_retrain
-from autoprune.methods.units import SPACE, UnitParams, check
+from autoprune.methods.units import SPACE, UnitParams, check, grain, limit
 from autoprune.stages.base import Stage
 
 
@@ -61,7 +62,9 @@ def score_params(params: Any) -> dict[str, Scalar]:
     return {name: getattr(params, name) for name in names if hasattr(params, name)}
 
 
-PARTS = Parts(score="spline", granularity=lambda params: "channel", score_params=score_params)
+PARTS = Parts(
+    score="spline", granularity=lambda params: "channel", grain=grain, score_params=score_params
+)
 
 
 def plan(request: PlanRequest) -> tuple[Stage, ...]:
@@ -79,6 +82,7 @@ SPLINE = Method(
     parts=PARTS,
     check=check,
     reaches=lambda params: (0.0, 0.995),
+    limit=limit,
     reconstruction=True,
     space={**SPACE, "rho": {"low": 0.01, "high": 1.0, "log": True}},
 )

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from autoprune.core.records import LayerInfo
+from autoprune.core.records import LayerInfo, UnitInfo
+from autoprune.pruning.compact import slots
 from autoprune.pruning.granularities.channel import ChannelGranularity
 from autoprune.pruning.granularities.inner_channel import InnerChannelGranularity
 from autoprune.pruning.groups import find_groups
 from autoprune.pruning.low_rank import low_rank_reach, splittable
 from autoprune.pruning.masks import dense_masks
 from autoprune.pruning.readers import read_once
-from autoprune.pruning.view import ModelView
+from autoprune.pruning.view import ModelView, UnitGroup
 
 
 def find_reach(
@@ -39,6 +40,35 @@ def find_reach(
         "low_rank": low_rank_reach(layers, splittable(model, layers)),
         **_inner_reach(view, layers),
     }
+
+
+def find_units(
+    model: nn.Module, layers: Sequence[LayerInfo], input_shape: Sequence[int]
+) -> tuple[UnitInfo, ...]:
+    """Describe a model's groups of units by how much of each layer a unit takes along."""
+    groups = find_groups(model, torch.zeros(2, *input_shape))
+    inner = {group.name for group in read_once(groups)}
+    names = [layer.name for layer in layers]
+    return tuple(
+        UnitInfo(group.name, group.num_units, group.name in inner, _entries(group, names))
+        for group in groups
+    )
+
+
+def _entries(group: UnitGroup, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Count the rows and columns of each tensor that a unit owns."""
+    owned: dict[tuple[str, int], torch.Tensor] = {}
+    for place in slots([group]):
+        if place.name in names and place.dim < 2:
+            key = (place.name, place.dim)
+            mine = place.owner >= 0
+            owned[key] = mine | owned[key] if key in owned else mine
+
+    def per_unit(name: str, dim: int) -> int:
+        return int(owned[name, dim].sum()) // group.num_units if (name, dim) in owned else 0
+
+    found = {name: (per_unit(name, 0), per_unit(name, 1)) for name in names}
+    return {name: entries for name, entries in found.items() if any(entries)}
 
 
 def _inner_reach(view: ModelView, layers: Sequence[LayerInfo]) -> dict[str, float]:

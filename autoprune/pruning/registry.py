@@ -56,7 +56,7 @@ ALLOCATIONS: Registry[Allocation] = Registry(
     },
 )
 
-GRANULARITIES: Registry[Callable[[], Granularity]] = Registry(
+GRANULARITIES: Registry[Callable[..., Granularity]] = Registry(
     "granularity",
     "autoprune.granularities",
     {

@@ -17,13 +17,16 @@ class Signal(StrEnum):
     """What `pruning.signals` can gather for a score, on a copy of the model, once.
 
     Every signal is a mapping from the name of a prunable weight to a tensor of its shape, but
-    `ACTIVATION`, which maps a unit group's name to a vector with one entry per unit,
+    `ACTIVATION`, `ZERO_SHARE` and `REMOVAL_ORDER`, which map a unit group's name to a vector with
+    one entry per unit,
     the two `UNIT_CURVATURE`, which map it to a matrix with one column per unit,
     `READOUT`, which maps it to a matrix with one row per unit and one column more, and
     `HYPERPLANES`, whose matrices have one row per filter and one column more.
     """
 
     GRADIENT = "gradient"  # dL/dw on the scoring batch, eval mode, float64
+    ZERO_SHARE = "zero_share"  # share of zeros in each unit's post-activation over the scoring set
+    REMOVAL_ORDER = "removal_order"  # place of each unit in a greedy removal by training loss
     ACTIVATION = "activation"  # mean |post-activation| of each unit over the scoring set
     HESSIAN_GRADIENT = "hessian_gradient"  # H g of the scoring batch, batch statistics, float64
     SYNAPTIC_FLOW = "synaptic_flow"  # dR/d|w| of the positive net on ones; reads no data
@@ -40,6 +43,8 @@ class Signal(StrEnum):
 GROUP_SIGNALS = frozenset(
     {
         Signal.ACTIVATION,
+        Signal.ZERO_SHARE,
+        Signal.REMOVAL_ORDER,
         Signal.CONTRIBUTION,
         Signal.CONTRIBUTION_FRO_MEAN,
         Signal.CONTRIBUTION_L1,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autoprune.core.canonical import plain
-from autoprune.core.config import LRConfig, TrialConfig, parse
+from autoprune.core.config import LRConfig, Scalar, TrialConfig, parse
 from autoprune.core.errors import BadInput
 from autoprune.core.records import Job, Purpose
 from autoprune.methods.base import complete
@@ -18,6 +18,13 @@ from autoprune.space import Space
 
 MAX_FINALISTS = 12
 BASELINE_SPARSITIES = (0.8, 0.9, 0.95, 0.98)
+BASELINES: tuple[tuple[str, float, dict[str, Scalar]], ...] = (
+    ("magnitude", 1.0, {}),
+    ("magnitude", 3.0, {}),
+    ("random", 1.0, {}),
+    ("scratch_e", 1.0, {"base": "magnitude", "allocation": "global"}),
+)
+"""Methods, their peak over the dense run's, and their parameters."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -88,12 +95,7 @@ def baselines(space: Space) -> list[tuple[str, TrialConfig]]:
     """
     train = space.base_train()
     found = [("dense", TrialConfig(task=space.task, train=train, method="dense", sparsity=0.0))]
-    for method, factor in (
-        ("magnitude", 1.0),
-        ("magnitude", 3.0),
-        ("random", 1.0),
-        ("scratch_e", 1.0),
-    ):
+    for method, factor, params in BASELINES:
         lr = LRConfig(name="linear", params={"peak": train.lr * factor})
         for sparsity in BASELINE_SPARSITIES:
             if space.targets.low <= sparsity <= space.targets.high:
@@ -101,6 +103,7 @@ def baselines(space: Space) -> list[tuple[str, TrialConfig]]:
                     task=space.task,
                     train=train,
                     method=method,
+                    params=params,
                     sparsity=sparsity,
                     of=space.targets.of,
                     lr=lr,

@@ -19,6 +19,7 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from autoprune.core.records import TaskInfo
 from autoprune.core.seeds import numpy_stream
 from autoprune.search.sampler import Forest, Observation, Question, forest, uniform
 from autoprune.search.targets import target, within
@@ -129,6 +130,8 @@ class ForestSampler(BaseSampler):  # type: ignore[misc] # mypy does not follow O
         Root of its random stream.
     factor : float
         Weight of the uncertainty, see `Question.factor`.
+    info : TaskInfo, optional
+        The task, so that targets stay within what its model lets a method reach.
 
     Examples
     --------
@@ -140,8 +143,10 @@ class ForestSampler(BaseSampler):  # type: ignore[misc] # mypy does not follow O
     >>> config = space.config(flat, sparsity)
     """
 
-    def __init__(self, space: Space, seed: int = 0, factor: float = 1.0) -> None:
-        self.space, self.seed, self.factor = space, seed, factor
+    def __init__(
+        self, space: Space, seed: int = 0, factor: float = 1.0, info: TaskInfo | None = None
+    ) -> None:
+        self.space, self.seed, self.factor, self.info = space, seed, factor, info
         self._cache: dict[int, Forest] = {}
         self._fallback = optuna.samplers.RandomSampler(seed=seed)
 
@@ -160,7 +165,7 @@ class ForestSampler(BaseSampler):  # type: ignore[misc] # mypy does not follow O
             self.seed,
         )
         flat = next(uniform(question) if first else forest(question, self._cache))
-        sparsity = within(wanted, self.space.targets, *self.space.reaches(flat))
+        sparsity = within(wanted, self.space.targets, *self.space.reaches(flat, self.info))
         chosen = {**_named(self.space, flat), TARGET: sparsity}
         study._storage.set_trial_system_attr(trial._trial_id, _CHOSEN, chosen)
 

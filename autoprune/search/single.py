@@ -11,8 +11,7 @@ from autoprune.core.config import TaskConfig, TrialConfig, parse
 from autoprune.core.errors import AutoPruneError, ConfigError, TaskError
 from autoprune.core.records import Job, JobResult
 from autoprune.data.taskfile import identify
-from autoprune.methods.base import METHODS, complete, dense_reference
-from autoprune.pruning.allocations.spec import check_layers
+from autoprune.methods.base import METHODS, complete, dense_reference, kind_of
 from autoprune.space.files import list_spaces
 from autoprune.space.grammar import load_space
 from autoprune.stages.store_files import check_usable
@@ -155,23 +154,20 @@ class SingleRun:
         from autoprune.trial.plan import check_fit, check_steps, make_plan
 
         job, info = self.job(epochs), self.context.task.info
-        units = METHODS.get(self.config.method).kind == "units"
-        check_fit(job.config, self.context.full_info if units else info)
+        kind = kind_of(self.config)
+        if kind == "units":
+            self._check_units()
+        check_fit(job.config, info if kind == "weights" else self.context.full_info)
         check_steps(job, info, "--epochs")
         make_plan(job, self.top, pretrained=info.pretrained)
-        if units:
-            self._check_units()
 
     def _check_units(self) -> None:
-        groups = len(self.context.groups)
-        if not groups:
+        if not self.context.groups:
             raise TaskError(
                 "the model",
                 f"must have channels or neurons that can be removed for {self.config.method!r}",
                 remedy="use a method that removes single weights",
             )
-        allocation = str(self.config.params.get("allocation", ""))
-        check_layers(allocation, groups, f"trial.{self.config.method}.allocation")
 
     def run(self, epochs: int | None = None) -> JobResult:
         """Run the trial, and its dense reference where the trial itself has none.

@@ -10,7 +10,7 @@ from typing import Any
 from autoprune.core.canonical import plain
 from autoprune.core.config import TrialConfig
 from autoprune.core.records import JobResult, TaskInfo
-from autoprune.methods.base import METHODS
+from autoprune.methods.base import kind_of
 from autoprune.metrics.statistics import accuracy_interval
 from autoprune.search.front import (
     Point,
@@ -90,7 +90,7 @@ def _description(config: TrialConfig) -> dict[str, Any]:
     return {
         "trial": config.trial_id,
         "method": config.method,
-        "kind": METHODS.get(config.method).kind,
+        "kind": kind_of(config),
         "lr_schedule": config.lr.name,
         "allocation": config.params.get("allocation"),
         "config": plain(config),

@@ -24,7 +24,8 @@ from autoprune.core.config import (
     named_task,
     parse,
 )
-from autoprune.methods.base import METHODS, Method, complete
+from autoprune.core.records import TaskInfo
+from autoprune.methods.base import METHODS, Kind, Method, complete, kind_with, reach_on
 from autoprune.space.dimensions import Choice, Dimension, Flat, Value
 from autoprune.space.knobs import compose, decompose
 
@@ -222,14 +223,25 @@ class Space:
             row += dimension.columns(None if absent else flat[dimension.path], absent)
         return row
 
-    def reaches(self, flat: Flat) -> tuple[float, float]:
-        """Return the least and greatest target the proposal's method can be asked for."""
-        method = self.method(flat)
-        name = str(flat["method"])
-        low, high = method.reaches(
-            parse(method.params, self._section(f"method.{name}", flat), f"method.{name}")
-        )
+    def reaches(self, flat: Flat, info: TaskInfo | None = None) -> tuple[float, float]:
+        """Return the least and greatest target the proposal's method can be asked for.
+
+        With `info`, on that model.
+        """
+        method, params = self.method(flat), self._params(flat)
+        if info is not None:
+            return reach_on(method, params, info, self.targets.of)
+        low, high = method.reaches(params)
         return low, high
+
+    def kind(self, flat: Flat) -> Kind:
+        """Return what the proposal's method removes."""
+        return kind_with(self.method(flat), self._params(flat))
+
+    def _params(self, flat: Flat) -> Any:
+        """Return the proposal's method's parameters, parsed."""
+        place = f"method.{flat['method']}"
+        return parse(self.method(flat).params, self._section(place, flat), place)
 
     def method(self, flat: Flat) -> Method:
         """Return the proposal's method."""

@@ -108,6 +108,15 @@ class Stage:
         """Training epochs that running this stage costs."""
         return 0.0
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether `epochs` is only the most it can cost; `spent` then says what it did."""
+        return False
+
+    def spent(self, state: TrialState) -> float:
+        """Return the training epochs that running this stage to its state cost."""
+        return self.epochs
+
     def key(self, context: KeyContext) -> StageKey:
         """Return the stage's content key."""
         memo: dict[str, StageKey] = self.__dict__.setdefault("_keys", {})

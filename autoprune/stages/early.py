@@ -1,12 +1,14 @@
-"""Early tickets: prune a training run where its masks have stopped moving (card spline, c1)."""
+"""Early tickets: prune a training run where it has stopped moving (card spline, c1 and c3)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from autoprune.core.config import Scalar
 from autoprune.stages.base import RunContext, Stage
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from autoprune.stages.state import TrialState
 
-Rule = Literal["newest_vs_queue", "consecutive"]
+Rule = Literal["newest_vs_queue", "consecutive", "partition"]
 
 TIED = 1e-6
 """Scores of a group that differ by no more say nothing: its mask would be one of indices."""
@@ -68,7 +70,7 @@ def settled(masks: Sequence[Tensor | None], window: int, threshold: float, rule:
 
 @dataclass(frozen=True)
 class EarlyTicket(Stage):
-    """Remove units of the first snapshot at which the masks have settled, or else of the end.
+    """Remove units of the first snapshot at which the run has settled, or else of its end.
 
     Parameters
     ----------
@@ -81,12 +83,17 @@ class EarlyTicket(Stage):
     allocation, sparsity, of : str, float, str
         As for `stages.prune.Mask`.
     window, threshold, rule : int, float, str
-        See `settled`.
+        See `settled`; under ``partition`` the newest partition of the input space must lie less
+        than the threshold from each of the ``window - 1`` before it.
+    canvas : int
+        Side of the grid of inputs on which partitions are compared.
+    params, grain : dict
+        What the score and the granularity are built with.
 
     Notes
     -----
     Logged are ``ticket_share``, the share of the run that was trained, and ``ticket_settled``,
-    whether the masks had settled. A run that diverges before is the result.
+    whether it had settled. A run that diverges before is the result.
     """
 
     kind: ClassVar[str] = "early_ticket"
@@ -100,19 +107,46 @@ class EarlyTicket(Stage):
     window: int = 5
     threshold: float = 0.1
     rule: Rule = "newest_vs_queue"
+    canvas: int = 32
+    params: dict[str, Scalar] = field(default_factory=dict)
+    grain: dict[str, Scalar] = field(default_factory=dict)
 
     def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
-        """Draw a mask from one snapshot after the other, until they agree."""
-        seen: list[Tensor | None] = []
+        """Look at one snapshot after the other, until they agree."""
+        still = self._partitions(context) if self.rule == "partition" else self._masks(context)
         for share, state in zip(self.shares, inputs[:-1], strict=True):
             if state.diverged:
                 return state
-            pruned, mask = self._draw(state, context)
-            seen.append(mask)
-            if settled(seen, self.window, self.threshold, self.rule):
-                return _noted(pruned, share, found=True)
+            if still(state):
+                return _noted(self._draw(state, context)[0], share, found=True)
         end = inputs[-1]
         return end if end.diverged else _noted(self._draw(end, context)[0], 1.0, found=False)
+
+    def _masks(self, context: RunContext) -> Callable[[TrialState], bool]:
+        """Return what draws a snapshot's mask and says whether the last ones agree."""
+        seen: list[Tensor | None] = []
+
+        def still(state: TrialState) -> bool:
+            seen.append(self._draw(state, context)[1])
+            return settled(seen, self.window, self.threshold, self.rule)
+
+        return still
+
+    def _partitions(self, context: RunContext) -> Callable[[TrialState], bool]:
+        """Return what looks at a snapshot's partition and says whether the last ones agree."""
+        from autoprune.stages.canvas import Partition, canvas, look, partition_distance
+
+        inputs = canvas(context.task, self.canvas, self.seed)
+        seen: deque[Partition] = deque(maxlen=self.window)
+
+        def still(state: TrialState) -> bool:
+            seen.append(look(state.weights, inputs, context))
+            if len(seen) < self.window:
+                return False
+            *before, newest = seen
+            return max(partition_distance(newest, old) for old in before) < self.threshold
+
+        return still
 
     def _draw(self, state: TrialState, context: RunContext) -> tuple[TrialState, Tensor | None]:
         """Return a state without its lowest units, and which units stay; None if scores tie."""
@@ -120,12 +154,14 @@ class EarlyTicket(Stage):
 
         from autoprune.stages.prune import Mask, Score
 
-        scored = Score(score=self.score, seed=self.seed).run([state], context)
+        score = Score(score=self.score, seed=self.seed, params=self.params)
+        scored = score.run([state], context)
         mask = Mask(
             allocation=self.allocation,
             sparsity=self.sparsity,
             granularity="channel",
             of=self.of,
+            grain=self.grain,
         )
         pruned = mask.run([state, scored], context)
         flags = [torch.tensor(kept, dtype=torch.bool) for kept in pruned.structure.units.values()]

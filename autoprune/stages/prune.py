@@ -79,6 +79,8 @@ class Mask(Stage):
         Fraction of the dense prunable weights (or of the dense MACs) to have removed.
     granularity : str
         Granularity registry name, or a pattern such as ``2:4``.
+    grain : dict
+        What the granularity is built with; its own defaults otherwise.
     """
 
     kind: ClassVar[str] = "mask"
@@ -87,6 +89,7 @@ class Mask(Stage):
     sparsity: float
     granularity: str = "weight"
     of: Literal["weights", "macs"] = "weights"
+    grain: dict[str, Scalar] = field(default_factory=dict)
 
     @property
     def cheap(self) -> bool:
@@ -124,7 +127,7 @@ class Mask(Stage):
         from autoprune.pruning.granularities.spec import resolve_granularity
         from autoprune.pruning.keep import keep_masks
 
-        granularity = resolve_granularity(self.granularity)
+        granularity = resolve_granularity(self.granularity, self.grain)
         allocation = resolve_allocation(self.allocation)
 
         def at(sparsity: float) -> MaskSet:
@@ -177,8 +180,8 @@ class MaskRounds(Stage):
         ``d ** (k / n)``.
     label : str
         Names the rounds' streams: every round draws a scoring batch of its own.
-    params : dict
-        What the score is built with.
+    params, grain : dict
+        What the score and the granularity are built with.
     """
 
     kind: ClassVar[str] = "mask_rounds"
@@ -193,6 +196,7 @@ class MaskRounds(Stage):
     schedule: str = "geometric"
     label: str = "score"
     params: dict[str, Scalar] = field(default_factory=dict)
+    grain: dict[str, Scalar] = field(default_factory=dict)
 
     def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
         """Go down to the target round by round."""
@@ -211,6 +215,7 @@ class MaskRounds(Stage):
                 sparsity=sparsity,
                 granularity=self.granularity,
                 of=self.of,
+                grain=self.grain,
             )
             state = mask.run([state, scored.run([state], context)], context)
         return replace(state, log={**state.log, **damage(inputs[0], state)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -105,3 +106,71 @@ class Train(Stage):
         from autoprune.core.registry import load_object
 
         return [load_object(spec.target)(**spec.params) for spec in self.hooks]  # type: ignore[operator] # a class by path
+
+
+@dataclass(frozen=True)
+class TrainLonger(Train):
+    """Train a pruned net for as many epochs as the dense one could have at equal multiply-adds.
+
+    With ``rho`` the dense net's multiply-adds over those that the masks keep, ``E`` the `length`:
+    ``floor(E * rho)`` epochs, at least E, at most `cap` times E. The whole schedule is stretched.
+
+    Parameters
+    ----------
+    cap : float
+        Greatest ratio, >= 1.
+
+    Notes
+    -----
+    `epochs` is the most it can be; what it was stands in the log as ``longer_epochs``.
+    """
+
+    kind: ClassVar[str] = "train_longer"
+
+    cap: float = 1.0
+
+    @property
+    def epochs(self) -> float:
+        """The most epochs this stage can train."""
+        return self.length * self.cap
+
+    @property
+    def open_ended(self) -> bool:
+        """The masks decide."""
+        return True
+
+    def spent(self, state: TrialState) -> float:
+        """Return the epochs that were trained."""
+        return float(state.log["longer_epochs"])
+
+    def run(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
+        """Measure the masks, then train."""
+        from dataclasses import replace
+
+        masks = inputs[0].masks
+        layers = context.task.info.layers
+        dense = sum(layer.macs for layer in layers)
+        left = sum(
+            layer.macs * (float(masks[layer.name].double().mean()) if layer.name in masks else 1.0)
+            for layer in layers
+        )
+        length = self.stretched(dense / left if left else self.cap)
+        state = replace(self, length=length)._train(inputs, context)
+        ratio = length / self.length
+        return replace(state, log={**state.log, "longer_epochs": length, "longer_ratio": ratio})
+
+    def stretched(self, ratio: float) -> float:
+        """Return the epochs at a ratio of multiply-adds.
+
+        Examples
+        --------
+        >>> from autoprune.core.config import LRConfig, OptimizerConfig
+        >>> stage = TrainLonger(160.0, LRConfig(), OptimizerConfig(), 0, cap=2.0)
+        >>> stage.stretched(313.46 / 206.28), stage.stretched(1.0), stage.stretched(5.0)
+        (243.0, 160.0, 320.0)
+        """
+        longer = float(math.floor(self.length * ratio + 1e-9))
+        return min(max(self.length, longer), self.length * self.cap)
+
+    def _train(self, inputs: Sequence[TrialState], context: RunContext) -> TrialState:
+        return super().run(inputs, context)

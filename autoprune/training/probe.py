@@ -41,11 +41,15 @@ def probe(text: str) -> dict[str, Any]:
 
 
 def full_info(task: Task) -> TaskInfo:
-    """Return a task's description, with how far each kind of pruning reaches."""
-    from autoprune.pruning.reach import find_reach
+    """Return a task's description, with how far each kind of pruning reaches, and its units."""
+    from autoprune.pruning.reach import find_reach, find_units
 
-    reach = find_reach(task.build_model(0), task.info.layers, task.info.input_shape)
-    return replace(task.info, reach=reach)
+    model, info = task.build_model(0), task.info
+    return replace(
+        info,
+        reach=find_reach(model, info.layers, info.input_shape),
+        units=find_units(model, info.layers, info.input_shape),
+    )
 
 
 def _plain(value: object) -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from autoprune.core.config import RecipeConfig, TrialConfig, parse
 from autoprune.core.errors import ConfigError, TaskError
 from autoprune.core.records import Job, TaskInfo
-from autoprune.methods.base import METHODS, PlanRequest
+from autoprune.methods.base import METHODS, PlanRequest, kind_with, reach_on
 from autoprune.pruning.allocations.spec import check_layers
 from autoprune.pruning.granularities.spec import read_pattern
 from autoprune.stages.base import Stage
@@ -50,6 +53,7 @@ def check_fit(config: TrialConfig, info: TaskInfo) -> None:
         With the method's or the recipe's name, and what it needs.
     """
     method = METHODS.get(config.method)
+    params: Any = parse(method.params, config.params, config.method)
     if method.needs_relu and not info.has_relu:
         raise TaskError(
             "the model",
@@ -58,9 +62,13 @@ def check_fit(config: TrialConfig, info: TaskInfo) -> None:
         )
     if "allocation" in config.params:
         spec, place = str(config.params["allocation"]), f"trial.{config.method}.allocation"
-        check_layers(spec, len(info.layers), place)
+        if kind_with(method, params) == "units" and info.units:
+            check_layers(spec, len(info.units), place, "groups of units")
+        else:
+            check_layers(spec, len(info.layers), place)
     _check_granularity(config, info)
-    method.fits(info, config, parse(method.params, config.params, config.method))
+    method.fits(info, config, params)
+    _check_reach(config, reach_on(method, params, info, config.of)[1])
     _check_recipe(config.recipe, info)
 
 
@@ -75,6 +83,20 @@ def _check_granularity(config: TrialConfig, info: TaskInfo) -> None:
             f"granularity {spec!r}",
             remedy="use smaller blocks, or granularity weight",
         )
+
+
+def _check_reach(config: TrialConfig, most: float) -> None:
+    """Refuse a target beyond what the method reaches on this model."""
+    if config.sparsity <= most + 1e-9 or config.method == "dense":
+        return
+    coarse = " and ".join(name for name in ("floor", "round_to") if name in config.params)
+    raise ConfigError(
+        "trial.sparsity",
+        f"must be at most {math.floor(1e4 * most) / 1e4:g} on this model for method "
+        f"{config.method!r}" + (f" with its {coarse}" if coarse else ""),
+        config.sparsity,
+        f"ask for less, {f'lower {coarse}, ' if coarse else ''}or use another method",
+    )
 
 
 def _check_recipe(recipe: RecipeConfig, info: TaskInfo) -> None:

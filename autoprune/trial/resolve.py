@@ -29,13 +29,13 @@ class Resolver:
         key = stage.key(self.context.keys)
         state = self._diverged.get(key) or self.context.store.get(key)
         reused = state is not None
-        wall_s, epochs = 0.0, stage.epochs
+        wall_s, behind = 0.0, False
         if state is None:
             inputs = [self.state(parent) for parent in stage.parents]
             start = time.perf_counter()
             if inputs and inputs[0].diverged:
                 state = self._diverged[key] = inputs[0]
-                epochs = 0.0
+                behind = True
             else:
                 state = stage.run(inputs, self.context)
                 keep = self.context.store.remember if stage.cheap else self.context.store.put
@@ -45,15 +45,22 @@ class Resolver:
             self._passed.remove(key)
             del self.records[key]
         if key not in self.records:
+            behind = behind or key in self._diverged
+            epochs = 0.0 if behind else stage.spent(state)
             self.records[key] = StageRecord(key, stage.kind, epochs, reused, wall_s)
         return state
+
+    def epochs_of(self, stage: Stage) -> float:
+        """Return what a stage costs, or did, where only its state says how much that is."""
+        state = self.context.store.get(stage.key(self.context.keys)) if stage.open_ended else None
+        return stage.epochs if state is None else stage.spent(state)
 
     def pass_over(self, stage: Stage) -> None:
         """Put a stage on record as reused, for now: its state is not needed, until one asks."""
         key = stage.key(self.context.keys)
         if key not in self.records:
             self._passed.add(key)
-            self.records[key] = StageRecord(key, stage.kind, stage.epochs, True, 0.0)
+            self.records[key] = StageRecord(key, stage.kind, self.epochs_of(stage), True, 0.0)
 
     def look_at(self, stage: Stage) -> TrialState:
         """Return a state that is only measured: on record is what had to be trained for it."""

@@ -77,7 +77,7 @@ def _run(job: Job, context: WorkerContext, resolver: Resolver, start: float) -> 
 def _epochs_spared(plan: tuple[Stage, ...], resolver: Resolver) -> float:
     """Epochs of the plan that others trained: what stored states rest on counts, too."""
     context, records = resolver.context.keys, resolver.records
-    total = {s.key(context): s.epochs for s in closure(plan[-1])}
+    total = {s.key(context): resolver.epochs_of(s) for s in closure(plan[-1])}
     total |= {key: record.epochs for key, record in records.items()}  # 0 behind a divergence
     trained = sum(r.epochs for r in records.values() if not r.reused)
     return sum(total.values()) - trained

@@ -90,10 +90,18 @@ class Entry:
     sparsities: tuple[float, ...] = ()
 
 
+MASKS: dict[str, dict[str, Any]] = {"scratch_e": {"base": "magnitude", "allocation": "global"}}
+"""Methods that remove single weights with these parameters."""
+
+
 def methods() -> tuple[Entry, ...]:
     """Return every listed method that removes single weights, with its defaults."""
     found = ((name, METHODS.get(name)) for name in METHODS)
-    return tuple(Entry(n, n) for n, m in found if m.listed and m.kind == "weights")
+    return tuple(
+        Entry(n, n, MASKS.get(n, {}))
+        for n, m in found
+        if m.listed and (m.kind == "weights" or n in MASKS)
+    )
 
 
 TOST = RecipeConfig(tost_soft=0.5, tost_skip=0.5, tost_rescale=60, label_smoothing=0.1)

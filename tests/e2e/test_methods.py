@@ -17,8 +17,11 @@ pytestmark = pytest.mark.slow
 
 LISTED = [name for name in METHODS if METHODS.get(name).listed]
 SHORT = ("--set", "train.epochs=4", "--epochs", "3")
-# The mask of scratch_e is magnitude's, by definition: another allocation tells them apart.
-OWN = {"scratch_e": ("--allocation", "lamp")}
+# The masks of both controls are their base's, by definition: other bases tell them apart.
+OWN = {
+    "scratch_e": ("--allocation", "global"),
+    "scratch_b": ("--allocation", "searched:0.2,0"),
+}
 ON_NORMS = {method for method in LISTED if task_for(method) == NORMED}
 
 

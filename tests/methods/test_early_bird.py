@@ -59,10 +59,12 @@ def test_the_grid_by_hand() -> None:
     assert shares(every=0.15, until=0.5, window=2).shares == (0.15, 0.3, 0.45)
 
 
-def test_it_costs_what_its_snapshots_do() -> None:
-    # Shares .05 to .4 sum up to 1.8: of 3 epochs 5.4, the dense run's own 3, 3 of retraining.
+def test_it_costs_the_searched_share_of_a_dense_run() -> None:
+    # Of 3 epochs the first .4, 1.2; the dense run's own 3, 3 of retraining.
     last = bird()
-    assert sum(stage.epochs for stage in closure(last)) == pytest.approx(5.4 + 3 + 3)
+    assert sum(stage.epochs for stage in closure(last)) == pytest.approx(1.2 + 3 + 3)
+    # With a penalty one run of its own is searched and is the end.
+    assert sum(stage.epochs for stage in closure(bird(penalty=1e-3))) == pytest.approx(3 + 3)
     assert [stage.epochs for stage in labelled(last, "retrain")] == [3.0]
 
 
@@ -73,16 +75,19 @@ def test_snapshots_are_shared(normed_context: WorkerContext) -> None:
         assert keys(ticket(bird(**other)).parents, normed_context) == keys(
             one.parents, normed_context
         )
-    # With a rewinding method's snapshot, and with everybody's dense run, too.
+    # The end is everybody's dense run, and a snapshot what a rewinding method's would be.
     (imp,) = plan(job("imp", rounds=1, rewind="step:0.1", task=NORMED))
-    theirs = {stage.key(normed_context.keys) for stage in labelled(imp, "dense")}
-    assert theirs == {keys(one.parents, normed_context)[k] for k in (1, -1)}
-    # A penalty has runs of its own, in the same order of images.
+    stopped, whole = sorted(labelled(imp, "dense"), key=lambda stage: stage.stop)
+    assert whole.key(normed_context.keys) == one.parents[-1].key(normed_context.keys)
+    assert_equal(
+        state(one.parents[1], normed_context).weights, state(stopped, normed_context).weights
+    )
+    # A penalty has a run of its own, in the same order of images.
     own = ticket(bird(penalty=1e-4)).parents
     assert not set(keys(own, normed_context)) & set(keys(one.parents, normed_context))
-    for mine, shared in zip(own, one.parents, strict=True):
-        assert isinstance(mine, Train)
-        assert replace(mine, hooks=()).key(normed_context.keys) == shared.key(normed_context.keys)
+    assert isinstance(own[-1], Train)
+    assert replace(own[-1], hooks=()).key(normed_context.keys) == whole.key(normed_context.keys)
+    assert all(snapshot.parents == (own[-1],) for snapshot in own[:-1])
 
 
 @pytest.mark.parametrize(("window", "share"), [(5, 0.25), (3, 0.15)])
@@ -101,10 +106,10 @@ def test_the_first_chance_is_the_window_s_last_mask(
     found = ticket(last)
     drawn, snapshot = state(found, normed_context), state(found.parents[window - 1], normed_context)
     assert_equal(drawn.weights, masked(snapshot.weights, drawn.masks))
-    # 57 steps: the shares are 14 and 9 steps (of 14.25 and 8.55), counted as such.
+    # 57 steps: the shares are 14 and 9 steps (of 14.25 and 8.55) of 64 images, counted as such.
     steps = {0.25: 14, 0.15: 9}[share]
-    assert len(snapshot.tensors["lr_curve"]) == steps
-    assert drawn.log["train_macs"] == snapshot.log["train_macs"]
+    macs = normed_context.task.info.macs
+    assert drawn.log["train_macs"] == snapshot.log["train_macs"] == 3.0 * 64 * steps * macs
 
 
 def test_masks_that_do_not_settle_are_the_dense_run_s(normed_context: WorkerContext) -> None:
@@ -154,9 +159,23 @@ def test_the_penalty_stays_on() -> None:
     hook = HookSpec("autoprune.methods.slimming:ScalePenalty", {"penalty": 1e-3})
     last = bird(penalty=1e-3)
     trained = [stage for stage in closure(last) if isinstance(stage, Train)]
-    assert len(trained) == 8 + 1 + 1
-    assert all(stage.hooks == (hook,) for stage in trained)
-    assert all(not s.hooks for s in closure(bird()) if isinstance(s, Train))
+    assert len(trained) == 2  # the dense run, which keeps the snapshots, and retraining
+    assert all(stage.hooks[0] == hook for stage in trained)
+    hooks = [spec for s in closure(bird()) if isinstance(s, Train) for spec in s.hooks]
+    assert [spec.target.rpartition(":")[2] for spec in hooks] == ["KeepSnapshots"]
+
+
+def test_a_ticket_by_the_partition(normed_context: WorkerContext) -> None:
+    # Card spline (c3): three distances below .16. With a threshold above 1 the fourth is first.
+    settings: dict[str, Any] = {"rule": "partition", "window": 4, "canvas": 6, "score": "spline"}
+    result = run_job(
+        job("early_bird", sparsity=0.6, task=NORMED, threshold=1.0, **settings), normed_context
+    )
+    assert (result.error, result.metrics["log/ticket_share"]) == ("", 0.2)
+    drawn = ticket(bird(threshold=0.0, **settings))
+    assert drawn.score == "spline"
+    found = state(drawn, normed_context)
+    assert found.log["ticket_settled"] is False  # nothing lies less than 0 apart
 
 
 def test_a_step_of_the_penalty_by_hand() -> None:

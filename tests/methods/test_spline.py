@@ -42,7 +42,7 @@ def test_the_parameters_reach_the_score() -> None:
 
 @pytest.mark.parametrize("allocation", ["uniform", "global"])
 def test_the_redundant_go(allocation: str, digits_context: WorkerContext) -> None:
-    (last,) = plan(job("spline", sparsity=0.7, allocation=allocation))
+    (last,) = plan(job("spline", sparsity=0.7, allocation=allocation, round_to=1))
     (score,), (mask,) = of_kind(last, "score"), of_kind(last, "mask")
     scores, units = state(score, digits_context), state(mask, digits_context).structure.units
     assert scores.log["score_passes"] == 1

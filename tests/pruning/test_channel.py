@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
 from autoprune.core.errors import ConfigError, TaskError
 from autoprune.pruning.granularities.channel import ChannelGranularity
@@ -133,14 +134,63 @@ def test_dead_weights_of_a_living_unit_count_nothing():
     assert units["0.weight"].scores.tolist() == [2.0] * 5
 
 
-@pytest.mark.parametrize(("asked", "kept"), [(0, 2), (1, 2), (2, 2), (3, 4), (4, 4), (5, 5)])
+def wide_view():
+    return view_of(nn.Sequential(nn.Linear(6, 19), nn.ReLU(), nn.Linear(19, 3)), (2, 6))
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"), [(0, 2), (1, 2), (2, 2), (3, 4), (4, 4), (5, 6), (18, 18), (19, 19)]
+)
 def test_round_to_keeps_the_nearest_multiple(asked, kept):
-    view = mlp_view()
-    granularity = ChannelGranularity(round_to=2)
+    view = wide_view()
+    # An eighth of 19 units, 2, is less than 8.
+    granularity = ChannelGranularity(round_to=8)
     units = granularity.pool(ranked(view), view)
-    chosen = granularity.select(units, {"0.weight": asked, "2.weight": 4}, view)
-    # 5 rounds to 6, but only 5 are there.
+    chosen = granularity.select(units, {"0.weight": asked}, view)
     assert int(chosen.units["0.weight"].sum()) == kept
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "global"])
+def test_the_sparsity_is_the_nearest_that_steps_allow(allocation):
+    model = nn.Sequential(
+        *(nn.Linear(12, 40), nn.ReLU(), nn.Linear(40, 24), nn.ReLU()),
+        *(nn.Linear(24, 16), nn.ReLU(), nn.Linear(16, 3)),
+    )
+    view, allocate = view_of(model, (2, 12)), ALLOCATIONS.get(allocation)
+    granularity = ChannelGranularity(round_to=8, floor=0.1)
+    generator = torch.Generator().manual_seed(3)
+    scores = {g.name: torch.rand(g.num_units, generator=generator) for g in view.groups}
+    units, names = granularity.pool(scores, view), list(view.weights)
+    reached = [
+        granularity.select(units, allocate(units, count), view).sparsity(names)
+        for count in range(81)
+    ]
+    for sparsity in (0.1, 0.3, 0.5, 0.65, 0.8, 0.9):
+        found = keep_masks(scores, granularity, allocate, sparsity, view)
+        best = min(abs(value - sparsity) for value in reached)
+        assert abs(found.sparsity(names) - sparsity) == pytest.approx(best, abs=1e-12)
+        counts = [int(flags.sum()) for flags in found.units.values()]
+        assert [n % step for n, step in zip(counts, (5, 3, 2), strict=True)] == [0, 0, 0]
+
+
+def test_a_floor_holds_and_the_others_give():
+    model = nn.Sequential(
+        *(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 3))
+    )
+    view = view_of(model, (2, 6))
+    first, second = (group.name for group in view.groups)
+    # The second layer's units rank below all of the first's.
+    scores = {first: torch.arange(40.0) + 100, second: torch.arange(40.0)}
+    allocate, names = ALLOCATIONS.get("global"), list(view.weights)
+    free, held = (
+        keep_masks(scores, ChannelGranularity(floor=floor), allocate, 0.9, view)
+        for floor in (0.0, 0.25)
+    )
+    assert int(free.units[second].sum()) == 1
+    assert int(held.units[second].sum()) == 10
+    assert int(held.units[first].sum()) < int(free.units[first].sum())
+    # A unit of the first layer holds 6 + 10 of 1,960 weights.
+    assert held.sparsity(names) == pytest.approx(0.9, abs=8 / 1960)
 
 
 def test_an_allocation_that_needs_more_units_says_so():

@@ -47,7 +47,7 @@ def test_the_shipped_space_fills_in() -> None:
     config, top = build_config(given(), {})
     assert (config.task.data, config.task.model, top) == ("digits", "mlp", 9)
     assert (config.train.epochs, config.lr.name) == (20, "linear")
-    assert config.params == {"allocation": "global"}
+    assert config.params == {"allocation": "global", "granularity": "weight"}
 
 
 def test_settings_go_where_they_say() -> None:

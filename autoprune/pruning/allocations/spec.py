@@ -93,8 +93,8 @@ def check_allocation(spec: str, place: str) -> None:
         _knobbed(name, spec, place)
 
 
-def check_layers(spec: str, num_layers: int, place: str) -> None:
-    """Refuse more knobs than a model has prunable layers.
+def check_layers(spec: str, num_layers: int, place: str, what: str = "prunable layers") -> None:
+    """Refuse more knobs than a model has prunable layers, or other parts that take a knob.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def check_layers(spec: str, num_layers: int, place: str) -> None:
     """
     _, knobs = split_spec(spec, place)
     if len(knobs) > num_layers:
-        rule = f"must have at most as many knobs as the model has prunable layers ({num_layers})"
+        rule = f"must have at most as many knobs as the model has {what} ({num_layers})"
         raise ConfigError(place, rule, len(knobs), "use fewer knobs (groups)")
 
 

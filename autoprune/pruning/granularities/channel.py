@@ -11,6 +11,7 @@ from torch import Tensor
 
 from autoprune.core.errors import ConfigError, TaskError
 from autoprune.pruning.compact import BUFFERS, live_entries, slots
+from autoprune.pruning.grain import Grain
 from autoprune.pruning.keep import Allocation, LayerUnits, UnitScores, counts_around
 from autoprune.pruning.masks import MaskSet, top_k_mask
 from autoprune.pruning.view import ModelView, Scores, UnitGroup
@@ -20,18 +21,24 @@ from autoprune.pruning.view import ModelView, Scores, UnitGroup
 class ChannelGranularity:
     """A unit takes its filters, biases, norm parameters and its consumers' input slices along.
 
-    Every group keeps at least one unit (`round_to` of them, where it has so many), so the
-    counts of an allocation are raised where they fall below.
+    Every group keeps at least one step of units, so the counts of an allocation are raised where
+    they fall below; `kept_count` then asks the allocation for fewer, which the others give.
 
     Parameters
     ----------
-    round_to : int
-        Kept units per group are the multiple of this nearest to what the allocation says, >= 1.
+    round_to, floor : int, float
+        See `autoprune.pruning.grain.Grain`.
     """
 
     of_units: ClassVar[bool] = True
 
     round_to: int = 1
+    floor: float = 0.0
+
+    @property
+    def grain(self) -> Grain:
+        """The counts a group may keep."""
+        return Grain(self.round_to, self.floor)
 
     def pool(self, scores: Scores, view: ModelView) -> UnitScores:
         """Take one vector per group, and mark dead units with ``-inf``.
@@ -69,10 +76,13 @@ class ChannelGranularity:
             except ConfigError:  # too few for this allocation, which says so itself when used
                 return 0.0
 
-        alive = sum(_num_alive(layer) for layer in units.values())
-        low, high = counts_around(kept, alive, target)
-        # Tie-break: of two equally near counts the greater.
-        return min((high, low), key=lambda count: abs(kept(count) - target))
+        most = sum(_num_alive(layer) for layer in units.values())
+        low, high = counts_around(kept, most, target)
+        # Counts in steps do not rise evenly with what is asked of the allocation: look around.
+        around = max((self.grain.step(layer.num_units) for layer in units.values()), default=1) - 1
+        near = range(min(high + around, most), max(low - around, 0) - 1, -1)
+        # Tie-break: of equally near counts the greatest.
+        return min(near, key=lambda count: abs(kept(count) - target))
 
     def select(self, units: UnitScores, keep: Mapping[str, int], view: ModelView) -> MaskSet:
         """Keep the best units of each group; what a dead unit owns anywhere is masked."""
@@ -95,12 +105,10 @@ class ChannelGranularity:
 
     def _flags(self, units: UnitScores, keep: Mapping[str, int]) -> dict[str, Tensor]:
         """Return one bool vector per group."""
-        flags = {}
-        for name, layer in units.items():
-            step = self.round_to
-            count = max(step, (keep[name] + step // 2) // step * step)
-            flags[name] = top_k_mask(layer.scores, min(count, _num_alive(layer)))
-        return flags
+        sizes = {name: layer.num_units for name, layer in units.items()}
+        alive = {name: _num_alive(layer) for name, layer in units.items()}
+        counts = self.grain.counts({name: keep[name] for name in units}, sizes, alive)
+        return {name: top_k_mask(units[name].scores, count) for name, count in counts.items()}
 
 
 def _num_alive(layer: LayerUnits) -> int:

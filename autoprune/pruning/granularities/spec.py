@@ -7,10 +7,11 @@ imports torch until a granularity is used, or one other than ``weight`` is check
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from autoprune.core.config import Scalar
 from autoprune.core.errors import ConfigError, unknown_name
 from autoprune.pruning.registry import GRANULARITIES
 
@@ -109,8 +110,15 @@ def check_granularity(spec: str, place: str) -> None:
         )
 
 
-def resolve_granularity(spec: str, place: str = "granularity") -> Granularity:
+def resolve_granularity(
+    spec: str, grain: Mapping[str, Scalar] | None = None, place: str = "granularity"
+) -> Granularity:
     """Return the granularity that a text names.
+
+    Parameters
+    ----------
+    grain : mapping, optional
+        What a registered one is built with; a pattern has its numbers in its name.
 
     Raises
     ------
@@ -119,7 +127,7 @@ def resolve_granularity(spec: str, place: str = "granularity") -> Granularity:
     """
     pattern = read_pattern(spec, place)
     if pattern is None:
-        return GRANULARITIES.get(spec, place)()
+        return GRANULARITIES.get(spec, place)(**(grain or {}))
     from autoprune.pruning.granularities.n_m import FixedPattern, LayerPattern
 
     return LayerPattern(pattern) if pattern.keep is None else FixedPattern(pattern)

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from autoprune.pruning.scores.units import drawn
 from autoprune.pruning.view import ModelView, Scores, Signal
+
+SIGNALS = {
+    "minimum": Signal.ACTIVATION,
+    "maximum": Signal.ACTIVATION,
+    "apoz": Signal.ZERO_SHARE,
+    "oracle": Signal.REMOVAL_ORDER,
+}
 
 
 class MeanActivation:
-    """Scores a unit by its mean absolute post-activation over training images.
+    """Scores a unit by its mean absolute post-activation over training images, or a comparator.
+
+    Parameters
+    ----------
+    metric : str
+        ``minimum``: the quietest units score lowest; ``maximum``: the loudest; ``random``: any;
+        ``apoz``: those that are zero most often; ``oracle``: those whose removal, unit by unit and
+        without training, raises the training loss least.
 
     Notes
     -----
@@ -22,12 +37,32 @@ class MeanActivation:
     """
 
     reference: ClassVar[str] = "Tan & Motani, ICML 2020"
-    needs: ClassVar[frozenset[Signal]] = frozenset({Signal.ACTIVATION})
     of_units: ClassVar[bool] = True
-    cheap: ClassVar[bool] = False
-    passes: ClassVar[int] = 1
+
+    def __init__(
+        self, metric: Literal["minimum", "maximum", "random", "apoz", "oracle"] = "minimum"
+    ) -> None:
+        self.metric = metric
+
+    @property
+    def needs(self) -> frozenset[Signal]:
+        """What the metric is read from."""
+        return frozenset({SIGNALS[self.metric]} if self.metric in SIGNALS else ())
+
+    @property
+    def cheap(self) -> bool:
+        """Only draws are."""
+        return not self.needs
+
+    @property
+    def passes(self) -> int:
+        """One; those of the oracle, one for every unit tried, are not counted."""
+        return len(self.needs)
 
     def __call__(self, view: ModelView) -> Scores:
         """Return one vector per unit group."""
-        means = view.signals[Signal.ACTIVATION]
-        return {group.name: means[group.name] for group in view.groups}
+        if self.metric == "random":
+            return drawn(view)
+        found = view.signals[SIGNALS[self.metric]]
+        sign = -1.0 if self.metric in ("maximum", "apoz") else 1.0
+        return {group.name: sign * found[group.name] for group in view.groups}

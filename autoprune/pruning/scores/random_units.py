@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
-
-from autoprune.core.seeds import torch_stream
+from autoprune.pruning.scores.units import drawn
 from autoprune.pruning.view import ModelView, Scores, Signal
 
 
@@ -27,11 +25,4 @@ class RandomUnits:
 
     def __call__(self, view: ModelView) -> Scores:
         """Return draws in [0, 1), one vector per unit group."""
-        return {
-            group.name: torch.rand(
-                group.num_units,
-                generator=torch_stream(view.seed, "score", "random_units", group.name),
-                dtype=torch.float64,
-            )
-            for group in view.groups
-        }
+        return drawn(view)

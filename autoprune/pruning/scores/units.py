@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from autoprune.core.seeds import torch_stream
 from autoprune.pruning.view import ModelView, Scores, UnitGroup, UnitMember
 
 
@@ -54,3 +55,15 @@ def mean(vectors: Iterable[Tensor]) -> Tensor:
 def by_group(view: ModelView, score: Callable[[UnitGroup], Tensor]) -> Scores:
     """Score every group of which the view shows filters."""
     return {group.name: score(group) for group in view.groups if makers(group, view)}
+
+
+def drawn(view: ModelView) -> Scores:
+    """Return draws in [0, 1) from the view's own stream, one vector per unit group."""
+    return {
+        group.name: torch.rand(
+            group.num_units,
+            generator=torch_stream(view.seed, "score", "random_units", group.name),
+            dtype=torch.float64,
+        )
+        for group in view.groups
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -46,13 +47,36 @@ def activation(
     exists in every architecture, and it is what a removal takes away (card dropnet, c and g).
     Deviation: a sample in place of the whole training split; 2,000 images rank stably (d).
     """
+    return _means(model, task, groups, seed, torch.abs)
+
+
+def zero_share(
+    model: nn.Module, task: Scorable, groups: tuple[UnitGroup, ...], seed: int
+) -> dict[str, Tensor]:
+    """Return the share of zeros in each unit's post-activation, where `activation` reads it.
+
+    Notes
+    -----
+    APoZ. Deviation: behind a pooling layer a unit is zero where all that it pools is.
+    """
+    return _means(model, task, groups, seed, lambda values: values == 0)
+
+
+def _means(
+    model: nn.Module,
+    task: Scorable,
+    groups: tuple[UnitGroup, ...],
+    seed: int,
+    figure: Callable[[Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """Average a figure of what each unit's consumers read."""
     model.eval()
     readers = {_module_of(m.name) for g in groups for m in g.members if m.role == "in"}
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
 
     def add(module: nn.Module, args: tuple[Any, ...], *, name: str) -> None:
-        values = args[0].detach().abs()
+        values = figure(args[0].detach())
         dim = values.dim() - 1 if isinstance(module, nn.Linear) else 1
         total = values.movedim(dim, 0).flatten(1).sum(1, dtype=torch.float64).cpu()
         sums[name] = sums[name] + total if name in sums else total

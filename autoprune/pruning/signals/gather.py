@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from autoprune.core.seeds import global_stream
-from autoprune.pruning.signals.activation import activation
+from autoprune.pruning.signals.activation import activation, zero_share
 from autoprune.pruning.signals.base import Scorable
 from autoprune.pruning.signals.contribution import (
     contribution,
@@ -21,6 +21,7 @@ from autoprune.pruning.signals.hyperplanes import hyperplanes
 from autoprune.pruning.signals.inputs import input_rms
 from autoprune.pruning.signals.kfac import unit_curvature, unit_curvature_empirical
 from autoprune.pruning.signals.readout import readout
+from autoprune.pruning.signals.removal import removal_order
 from autoprune.pruning.view import Signal, UnitGroup
 
 Gatherer = Callable[[nn.Module, Scorable, tuple[UnitGroup, ...], int], dict[str, Tensor]]
@@ -28,6 +29,8 @@ Gatherer = Callable[[nn.Module, Scorable, tuple[UnitGroup, ...], int], dict[str,
 GATHERERS: dict[Signal, Gatherer] = {
     Signal.GRADIENT: gradient,
     Signal.ACTIVATION: activation,
+    Signal.ZERO_SHARE: zero_share,
+    Signal.REMOVAL_ORDER: removal_order,
     Signal.HESSIAN_GRADIENT: hessian_gradient,
     Signal.SYNAPTIC_FLOW: synaptic_flow,
     Signal.CONTRIBUTION: contribution,

@@ -115,7 +115,7 @@ class View:
         found: dict[tuple[str, str], tuple[str, ...]] = {}
         for name in self.usable:
             method = METHODS.get(name)
-            key = (method.kind, method.start)
+            key = (self.space.kind(self.space.middle(name)), method.start)
             found[key] = (*found.get(key, ()), name)
         return found
 
@@ -165,9 +165,7 @@ class View:
 
     def _span(self, flat: Flat) -> tuple[float, float] | None:
         """Return the targets a proposal reaches: its method's limits, the model's, the range's."""
-        low, high = self.space.reaches(flat)
-        if self.space.targets.of == "weights":
-            high = min(high, self.planner.info.reach.get(self.space.method(flat).kind, high))
+        low, high = self.space.reaches(flat, self.planner.info)
         low, high = max(low, self.space.targets.low), min(high, self.space.targets.high)
         return (low, high) if low <= high else None
 

@@ -1,0 +1,87 @@
+"""Steps of units, floors, and how far they let a model go."""
+
+from __future__ import annotations
+
+import doctest
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoprune.core.records import TaskInfo
+from autoprune.metrics.layers import prunable_layers
+from autoprune.pruning import grain
+from autoprune.pruning.grain import Grain, greatest
+from autoprune.pruning.granularities.channel import ChannelGranularity
+from autoprune.pruning.granularities.inner_channel import InnerChannelGranularity
+from autoprune.pruning.groups import find_groups
+from autoprune.pruning.masks import dense_masks
+from autoprune.pruning.reach import find_reach, find_units
+from autoprune.pruning.view import ModelView
+from autoprune.testing.nets import tiny_conv, tiny_mlp
+
+SIZES = st.lists(st.tuples(st.integers(1, 90), st.floats(0, 1)), min_size=1, max_size=5)
+
+
+def test_the_docstrings_hold() -> None:
+    assert doctest.testmod(grain).failed == 0
+
+
+def test_narrow_groups_go_in_finer_steps() -> None:
+    # Card: eight at a time, an eighth of a narrow group, never below one step.
+    steps = {4: 1, 8: 1, 16: 2, 32: 4, 63: 7, 64: 8, 512: 8}
+    assert {size: Grain(8).step(size) for size in steps} == steps
+    assert {size: Grain(8).least(size) for size in steps} == steps
+    # A tenth of 100 is 10 units, of which 16 is the next multiple.
+    assert Grain(8, 0.1).least(100) == 16
+    assert Grain(1, 0.1).least(100) == 10
+    assert Grain(1, 0.0).least(100) == 1
+
+
+@given(sizes=SIZES, round_to=st.integers(1, 10), floor=st.floats(0, 0.9))
+@settings(max_examples=100, derandomize=True, deadline=None)
+def test_counts_are_whole_steps_near_what_was_asked(sizes, round_to, floor) -> None:
+    rule = Grain(round_to, floor)
+    num = {str(k): size for k, (size, _) in enumerate(sizes)}
+    wanted = {str(k): round(size * share) for k, (size, share) in enumerate(sizes)}
+    found = rule.counts(wanted, num, num)
+    for name, count in found.items():
+        step = rule.step(num[name])
+        assert count == num[name] or count % step == 0
+        assert rule.least(num[name]) <= count <= num[name]
+        if wanted[name] >= rule.least(num[name]):
+            assert abs(count - wanted[name]) < step
+    free = [n for n in num if rule.least(num[n]) <= wanted[n]]
+    most = max(rule.step(size) for size in num.values())
+    assert abs(sum(found[n] - wanted[n] for n in free)) <= most / 2
+    if round_to == 1 and floor == 0:
+        assert found == {name: max(1, count) for name, count in wanted.items()}
+
+
+@pytest.mark.parametrize(("make", "shape"), [(tiny_mlp, (6,)), (tiny_conv, (1, 6, 6))])
+@pytest.mark.parametrize(("round_to", "floor"), [(1, 0.0), (8, 0.0), (1, 0.5), (8, 0.3)])
+def test_the_driver_s_sum_is_the_worker_s_count(make, shape, round_to, floor) -> None:
+    model = make()
+    layers = tuple(prunable_layers(model, torch.zeros(1, *shape)))
+    info = TaskInfo(
+        *(1, 1, 1, 3, shape, layers, 1, 1, "f"),
+        reach=find_reach(model, layers, shape),
+        units=find_units(model, layers, shape),
+    )
+    weights = {n: p.detach() for n, p in model.named_parameters() if p.dim() > 1}
+    groups = find_groups(model, torch.zeros(2, *shape))
+    view = ModelView(weights, dense_masks(weights), groups=groups)
+    rule = Grain(round_to, floor)
+    wanted = ChannelGranularity(round_to, floor).reachable(view)
+    assert greatest(info, info.units, rule) == pytest.approx(wanted)
+    inner = tuple(group for group in info.units if group.inner)
+    assert greatest(info, inner, rule) == pytest.approx(
+        InnerChannelGranularity(round_to, floor).reachable(view)
+    )
+    if (round_to, floor) == (1, 0.0):
+        assert info.reach["units"] == pytest.approx(wanted)
+        macs = greatest(info, inner, rule, "macs")
+        assert info.reach["inner_channel_macs"] == pytest.approx(macs)
+    assert replace(info) == TaskInfo.from_json(info.to_json())
