@@ -54,9 +54,8 @@ def test_the_dense_net_is_pruned_once_unless_rounds_say_otherwise() -> None:
 
 
 def test_another_method_wraps_it_with_its_own_rule(digits_context: WorkerContext) -> None:
-    (wrapped,) = of_kind(
-        plan(job("scratch_e", base="lq_adaptive", allocation="global"))[-1], "mask"
-    )
+    control = job("scratch_e", base="lq_adaptive", allocation="global")
+    (wrapped,) = of_kind(plan(control)[-1], "mask")
     (mask,) = of_kind(plan(job("lq_adaptive"))[-1], "mask")
     one, other = (state(stage, digits_context).masks for stage in (wrapped, mask))
     assert all(torch.equal(one[name], other[name]) for name in one)
