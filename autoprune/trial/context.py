@@ -95,7 +95,13 @@ class WorkerContext:
 
 
 def open_context(
-    task: TaskConfig, *, home: Path, top_epochs: int, device: str = "cpu", threads: int = 1
+    task: TaskConfig,
+    *,
+    home: Path,
+    top_epochs: int,
+    device: str = "cpu",
+    threads: int = 1,
+    measure: tuple[str, ...] = (),
 ) -> WorkerContext:
     """Load a task in this process and open a worker on it (runs without a driver)."""
     torch.set_num_threads(threads)
@@ -108,6 +114,7 @@ def open_context(
         device=device,  # type: ignore[arg-type] # resolved by the command line
         dtype=precision(device),
         threads=threads,
+        measure=measure,
     )
     return WorkerContext(settings, loaded)
 

@@ -31,6 +31,8 @@ class Setting:
         What a reader of its table has to know.
     sparsities, peaks : tuple of float
         What is measured, and among which peaks a method's is chosen.
+    batch_size : int
+        Images in a step.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Setting:
     peaks: tuple[float, ...]
     lr: float = 0.1
     note: str = ""
+    batch_size: int = 128
 
 
 LENET = Setting(
@@ -152,7 +155,9 @@ def entries(setting: Setting) -> tuple[Entry, ...]:
 
 def dense_job(setting: Setting, seed: int) -> Job:
     """Return the dense run."""
-    config = TrialConfig(task=setting.task, train=_train(setting), method="dense", sparsity=0.0)
+    config = TrialConfig(
+        task=setting.task, train=train_config(setting), method="dense", sparsity=0.0
+    )
     return Job(0, complete(config), setting.top, seed, "run", test=True)
 
 
@@ -162,7 +167,7 @@ def job(
     """Return one trial; the test split is read by those that are reported."""
     config = TrialConfig(
         task=setting.task,
-        train=_train(setting),
+        train=train_config(setting),
         method=entry.method,
         params=entry.params,
         sparsity=sparsity,
@@ -172,9 +177,14 @@ def job(
     return Job(0, complete(config), setting.top, seed, "run", test=test)
 
 
-def _train(setting: Setting) -> TrainConfig:
+def train_config(setting: Setting) -> TrainConfig:
+    """Return the dense run."""
     return TrainConfig(
-        epochs=setting.dense, lr=setting.lr, schedule="linear", weight_decay=5e-4, batch_size=128
+        epochs=setting.dense,
+        lr=setting.lr,
+        schedule="linear",
+        weight_decay=5e-4,
+        batch_size=setting.batch_size,
     )
 
 
