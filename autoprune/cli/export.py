@@ -30,7 +30,7 @@ def export(
     ] = None,
     min_sparsity: Annotated[str | None, typer.Option("--min-sparsity")] = None,
     max_macs: options.MaxMacs = None,
-    max_latency_ms: Annotated[float | None, typer.Option("--max-latency-ms")] = None,
+    max_latency_ms: options.MaxLatency = None,
     formats: Annotated[
         str, typer.Option("--format", help="Comma-separated: safetensors, onnx, pt2.")
     ] = "safetensors,onnx,pt2",
@@ -78,6 +78,10 @@ def verify(
 
     report = verify_folder(folder, data_dir=data_dir)
     _proven(folder, report["checks"])
+    if report["latency"]:
+        from autoprune.report.tables import latency_table
+
+        show(latency_table(report["latency"]))
     emit(report, as_json=json)
 
 

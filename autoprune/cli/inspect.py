@@ -65,6 +65,6 @@ def doctor(
         checkpoint=None if checkpoint is None else str(checkpoint),
         data_dir=None if data_dir is None else str(data_dir),
     )
-    found: dict[str, Any] = examine(identify(config), home, parse.device(device))
+    found: dict[str, Any] = examine(identify(config), home, parse.device(device), latency=True)
     show(*doctor_tables(found))
     emit(found, as_json=json)

@@ -34,6 +34,13 @@ MaxDrop = Annotated[
 MaxMacs = Annotated[
     str | None, typer.Option("--max-macs", help="Greatest share of the dense MACs: 50% or 0.5.")
 ]
+MaxLatency = Annotated[
+    float | None,
+    typer.Option(
+        "--max-latency-ms",
+        help="Greatest median latency of one input; needs latency_ms among the objectives.",
+    ),
+]
 Data = Annotated[str | None, typer.Option("--data", help="Data set (default digits).")]
 Model = Annotated[str | None, typer.Option("--model", help="Model (default mlp).")]
 Settings = Annotated[

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _KEYS = (
     *("study", "status", "trials", "jobs", "failed", "epochs_trained", "epochs_reused", "wall_s"),
     *("hypervolume", "dense", "front", "profile", "home"),
-    *("baselines", "hypervolume_curve", "confirmed_hypervolume", "costs"),
+    *("baselines", "hypervolume_curve", "confirmed_hypervolume", "costs", "latency"),
 )
 
 
@@ -47,7 +47,7 @@ def search(
     ] = "forest",
     objectives: Annotated[
         str | None,
-        typer.Option("--objectives", help="accuracy,sparsity[,macs,latency_ms,size_bytes]"),
+        typer.Option("--objectives", help="accuracy,sparsity[,macs,latency_ms,params,size_bytes]"),
     ] = None,
     confirm_seeds: Annotated[int, typer.Option("--confirm-seeds")] = 3,
     home: options.Home = options.HOME,
@@ -61,6 +61,7 @@ def search(
     checkpoint: options.Checkpoint = None,
     max_drop: options.MaxDrop = None,
     max_macs: options.MaxMacs = None,
+    max_latency_ms: options.MaxLatency = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Forecast, show five sample trials, and stop.")
     ] = False,
@@ -73,7 +74,9 @@ def search(
     from autoprune.search.session import SearchRequest, Session
 
     limits = Limits(
-        max_drop=parse.share(max_drop, "--max-drop"), max_macs=parse.share(max_macs, "--max-macs")
+        max_drop=parse.share(max_drop, "--max-drop"),
+        max_macs=parse.share(max_macs, "--max-macs"),
+        max_latency_ms=max_latency_ms,
     )
     request = SearchRequest(
         space=space,
@@ -98,6 +101,7 @@ def search(
         gpus_per_job=gpus_per_job,
     )
     with Session(request) as session:
+        limits.check(session.space.objectives)
         if dry_run:
             emit(_dry_run(session), as_json=json)
             return
@@ -116,7 +120,7 @@ def search(
 def _forecast(session: Session) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from autoprune.search.forecast import describe, forecast
+    from autoprune.search.forecast import axes, describe, forecast
 
     request = session.request
     phases = forecast(
@@ -134,6 +138,8 @@ def _forecast(session: Session) -> dict[str, Any]:
             {key: value for key, value in asdict(phase).items() if value is not None}
             for phase in phases
         ],
+        "objectives": list(session.space.objectives),
+        **axes(session.space, session.info),
     }
 
 
@@ -145,7 +151,7 @@ def _dry_run(session: Session) -> dict[str, Any]:
         show(f"study {session.name!r} is complete; nothing is left to run")
         return {"study": session.name, "status": "complete"}
     found = _forecast(session)
-    drawn = samples(session.space, session.request.seed)
+    drawn = samples(session.space, session.request.seed, info=session.info)
     show(forecast_table(found), "five of the trials it might run:")
     for config in drawn:
         params = ", ".join(f"{k} {v}" for k, v in config["params"].items())

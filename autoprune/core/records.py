@@ -64,8 +64,9 @@ class TaskInfo:
 
     `reach` is the greatest sparsity each kind of pruning can reach on this model (``weights``,
     ``units``, ``low_rank``; a kind that is absent has no limit of its own), and the units that a
-    single layer reads (``inner_channel``, ``inner_channel_macs``), all down to one unit a group.
-    `units` are the groups, from which the reach with other least counts is worked out.
+    single layer reads (``inner_channel``), all down to one unit a group; with ``_macs`` the
+    greatest share of multiply-adds. `units` are the groups, from which the reach with other least
+    counts is worked out.
     `fingerprint` identifies the data and its split; `pretrained` says that dense training is
     replaced by given weights; `has_relu` counts rectifiers of any form, `has_relu_modules` only
     those that are modules; `warnings` are shown to the user before anything is trained.

@@ -21,7 +21,8 @@ from autoprune.core.errors import ConfigError
 from autoprune.core.records import TaskInfo
 from autoprune.experiments.answers import compare, dense_accuracy, ends, found_all
 from autoprune.experiments.base import Costs, Results, Wanted
-from autoprune.methods.base import complete, dense_reference, kind_of
+from autoprune.methods.base import complete, dense_reference
+from autoprune.methods.reach import kind_of
 from autoprune.methods.scratch_of import control_of
 from autoprune.trial.plan import check_fit, make_plan
 

@@ -24,7 +24,8 @@ from autoprune.experiments.answers import compare, dense_accuracy, ends, rounds_
 from autoprune.experiments.base import Costs, Results, Wanted
 from autoprune.experiments.checklist import checklist
 from autoprune.experiments.points import Arm, Point, SweepOptions, ratio_of, sparsity_for
-from autoprune.methods.base import METHODS, complete, dense_reference, reach_on
+from autoprune.methods.base import METHODS, complete, dense_reference
+from autoprune.methods.reach import reach_on
 from autoprune.methods.scratch_of import control_of
 from autoprune.metrics.phases import find_phases
 from autoprune.trial.plan import check_fit, check_steps, make_plan
@@ -86,7 +87,7 @@ class SweepDesign:
     def _check_reach(self, arm: Arm, info: TaskInfo) -> None:
         """Refuse points beyond what a kind of pruning reaches on this model."""
         method, last = METHODS.get(arm.method, "--methods"), self._points[-1]
-        params: Any = parse(method.params, dict(arm.params), f"--methods {arm.label}")
+        params: Any = parse(method.params, dict(arm.params), f"--methods {arm.label}.{arm.method}")
         limit = reach_on(method, params, info, "weights")[1]
         if last.sparsity > limit and limit < method.reaches(params)[1]:
             raise ConfigError(

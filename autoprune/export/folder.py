@@ -30,10 +30,11 @@ from autoprune.export.registry import EXPORTERS
 from autoprune.export.verify import TOLERANCE
 from autoprune.metrics.accuracy import evaluate
 from autoprune.metrics.macs import inference
+from autoprune.metrics.runtimes import RuntimeReport, side_by_side
 from autoprune.pruning.accounting import account
 from autoprune.pruning.packing import pack
 from autoprune.stages.support import load_model
-from autoprune.trial.deploy import compacted, compacted_masks, latency_in_turns
+from autoprune.trial.deploy import compacted, compacted_masks
 from autoprune.trial.plan import make_plan as make_stages
 from autoprune.trial.resolve import Resolver
 
@@ -235,6 +236,7 @@ class _Writer:
             dense_macs=info.macs,
         )
         dense = context.task.build_model(0).state_dict()
+        speed = self._speed()
         return {
             "files": {f.name: {k: v for k, v in plain(f).items() if k != "name"} for f in files},
             "dense_size_bytes": len(pack(dense, {})),
@@ -248,9 +250,17 @@ class _Writer:
                 self.state.masks,
                 {layer.name: layer.shape for layer in info.layers},
             ),
-            "latency": plain(latency_in_turns(self.slim, context)),
+            "latency": speed.rows,
+            "latency_left_out": speed.left_out,
             "proof": self._proof(),
         }
+
+    def _speed(self) -> RuntimeReport:
+        """Time the compact model in turns with the dense one, in every runtime."""
+        dense, info = self.context.task.build_model(0).eval(), self.context.task.info
+        path = self.draft / EXPORTERS.get("onnx").file_name
+        files = {"pruned": path.read_bytes()} if path.is_file() else None
+        return side_by_side({"dense": dense, "pruned": self.slim}, info.input_shape, onnx=files)
 
     def _own(self) -> dict[str, float]:
         """Return the exported run's own accuracy, by the task's metric."""

@@ -54,6 +54,9 @@ class VerifyReport(TypedDict):
         Recounted from the file.
     checks : list of str
         One line for each check that passed.
+    latency : list of dict
+        Dense and pruned side by side in each runtime, as `report.json` has it: measured when the
+        folder was written, since the dense model is no part of it.
     """
 
     folder: str
@@ -61,6 +64,7 @@ class VerifyReport(TypedDict):
     examples: int
     sparsity: float
     checks: list[str]
+    latency: list[dict[str, Any]]
 
 
 def verify_folder(
@@ -108,6 +112,7 @@ def verify_folder(
         examples=0 if data is None else len(data[1]),
         sparsity=sparsity,
         checks=[*checks, *lines],
+        latency=rows if isinstance(rows := report.get("latency"), list) else [],
     )
 
 

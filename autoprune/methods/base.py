@@ -151,7 +151,7 @@ class Method:
         Parameters to the least and the greatest sparsity the method can be asked for.
     limit : Callable or None
         A task, what the target is a share of, and parameters to the greatest target on this
-        model; None where only the kind limits it (see `reach_on`).
+        model; None where it is that of the kind (`autoprune.methods.reach`).
     kind_of : Callable or None
         Parameters to what is removed, where that depends on them; `kind` is what the defaults give.
     measures : frozenset
@@ -281,35 +281,6 @@ def suits(method: Method, schedule: str) -> bool:
     return method.start == "dense" or Need.TRAINED_START not in lr_needs(schedule)
 
 
-def kind_with(method: Method, params: Any) -> Kind:
-    """Return what a method removes with these (parsed) parameters."""
-    return method.kind if method.kind_of is None else method.kind_of(params)
-
-
-def kind_of(config: TrialConfig) -> Kind:
-    """Return what a trial removes: single weights, whole units, or rank."""
-    method = METHODS.get(config.method)
-    return kind_with(method, parse(method.params, config.params, config.method))
-
-
-def reach_on(method: Method, params: Any, info: TaskInfo, of: str) -> tuple[float, float]:
-    """Return the least and the greatest target a method can be asked for on a model.
-
-    Parameters
-    ----------
-    method, params : Method, Any
-        The method and its parsed parameters.
-    info : TaskInfo
-        The task; without its reach nothing is limited.
-    of : str
-        What the target is a share of: ``weights`` or ``macs``.
-    """
-    low, high = method.reaches(params)
-    if of == "weights":
-        high = min(high, info.reach.get(kind_with(method, params), high))
-    return low, high if method.limit is None else min(high, method.limit(info, of, params))
-
-
 def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
     """Check a trial's names and parameters, and fill in the defaults of what it leaves out.
 
@@ -324,6 +295,7 @@ def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
     """
     from dataclasses import asdict, replace
 
+    from autoprune.methods.reach import out_of_reach
     from autoprune.training.registry import LR_SCHEDULES
 
     method = METHODS.get(config.method, f"{place}.method")
@@ -345,24 +317,13 @@ def complete(config: TrialConfig, place: str = "trial") -> TrialConfig:
         )
     low, high = method.reaches(params)
     if config.method != "dense" and not low <= config.sparsity <= high:
-        raise _beyond_reach(full, low, high, place)
+        raise out_of_reach(full, low, high, place)
     if config.of not in method.measures:
         rule = f"must be {' or '.join(sorted(method.measures))} for method {config.method!r}"
         remedy = "give a sparsity (--sparsity, or targets without `of`), not a share of the MACs"
         raise ConfigError(f"{place}.of", rule, config.of, remedy)
     method.check(full, params)
     return full
-
-
-def _beyond_reach(config: TrialConfig, low: float, high: float, place: str) -> ConfigError:
-    """Word the refusal of a sparsity; a granularity may be what limits it."""
-    span = f"be {low:g}" if low == high else f"lie in [{low:g}, {high:g}]"
-    grain = str(config.params.get("granularity", "weight"))
-    rule = f"must {span} for method {config.method!r}"
-    rule += "" if grain == "weight" else f" and granularity {grain!r}"
-    other = "method" if grain == "weight" else "granularity"
-    remedy = f"ask for {'that' if low == high else 'a sparsity in there'}, or use another {other}"
-    return ConfigError(f"{place}.sparsity", rule, config.sparsity, remedy)
 
 
 def dense_reference(config: TrialConfig, place: str = "trial") -> TrialConfig:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass as stage
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -61,11 +61,15 @@ class LrpetParams:
 
 @stage(frozen=True)
 class ChooseRanks(Stage):
-    """Choose the ranks that meet a sparsity: one share of singular values for all layers."""
+    """Choose the ranks that meet a sparsity: one share of singular values for all layers.
+
+    With ``of="macs"`` the sparsity is the share of the dense multiply-adds that goes.
+    """
 
     kind: ClassVar[str] = "ranks"
 
     sparsity: float
+    of: Literal["weights", "macs"] = "weights"
 
     @property
     def cheap(self) -> bool:
@@ -77,7 +81,9 @@ class ChooseRanks(Stage):
         from autoprune.pruning.low_rank import ranks_for_sparsity, splittable
 
         layers = context.task.info.layers
-        ranks = ranks_for_sparsity(layers, self.sparsity, splittable(context.model, layers))
+        ranks = ranks_for_sparsity(
+            layers, self.sparsity, splittable(context.model, layers), self.of
+        )
         return replace(inputs[0], structure=replace(inputs[0].structure, ranks=ranks))
 
 
@@ -174,7 +180,7 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
     )
     trained = retrain(
         request,
-        ChooseRanks(parents=(init(request),), sparsity=sparsity),
+        ChooseRanks(parents=(init(request),), sparsity=sparsity, of=request.config.of),
         length=request.scratch_epochs,
         cycle=cycle_of(request, 1, 1, sparsity),
         label="scratch",
@@ -196,7 +202,6 @@ def check(config: TrialConfig, params: LrpetParams) -> None:
 
 LRPET = Method(
     name="lrpet",
-    measures=frozenset({"weights"}),
     kind="low_rank",
     start="scratch",
     reference="Guo et al., IEEE TNNLS 2024, arXiv 2204.05566",

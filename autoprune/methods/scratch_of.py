@@ -30,8 +30,9 @@ from autoprune.core.canonical import canonical_json, plain
 from autoprune.core.config import STRICT, Positive, Scalar, TrialConfig, parse
 from autoprune.core.errors import ConfigError
 from autoprune.core.records import TaskInfo
-from autoprune.methods.base import METHODS, Method, PlanRequest, kind_of
+from autoprune.methods.base import METHODS, Method, PlanRequest
 from autoprune.methods.plans import cycle_of, init, retrain, task_identity
+from autoprune.methods.reach import kind_of
 from autoprune.stages.base import Stage, closure
 from autoprune.stages.fresh import FreshWeights
 from autoprune.stages.train import Train

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+LEAST_CALLS = 5
+"""Timed calls of each function, however slow it is."""
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -43,6 +46,7 @@ def measure_latency(
     num_calls: int = 50,
     num_warmup: int = 5,
     clock: Callable[[], float] = time.perf_counter,
+    limit_s: float | None = None,
 ) -> dict[str, Latency]:
     """Time functions of one input batch, one call of each in turn.
 
@@ -56,28 +60,50 @@ def measure_latency(
         Timed calls of each function (>= 1), and calls before them that do not count.
     clock : callable
         Seconds, for tests.
+    limit_s : float, optional
+        Once so many seconds are timed, `LEAST_CALLS` calls are enough; one that warms up is, once
+        so many seconds have passed.
     """
     samples: dict[str, list[float]] = {name: [] for name in functions}
     with torch.inference_mode():
-        for call in range(num_warmup + num_calls):
-            for name, function in functions.items():
-                _wait(example)
-                start = clock()
-                function(example)
-                _wait(example)
-                if call >= num_warmup:
-                    samples[name].append(1e3 * (clock() - start))
+        _call(functions, example, clock, samples, num_warmup, 1, limit_s)
+        samples = {name: [] for name in functions}
+        _call(functions, example, clock, samples, num_calls, LEAST_CALLS, limit_s)
     return {
         name: Latency(
             p50_ms=float(np.percentile(times, 50)),
             p90_ms=float(np.percentile(times, 90)),
-            num_calls=num_calls,
+            num_calls=len(times),
             device=example.device.type,
             threads=torch.get_num_threads(),
             batch=len(example),
         )
         for name, times in samples.items()
     }
+
+
+def _call(
+    functions: Mapping[str, Callable[[Tensor], object]],
+    example: Tensor,
+    clock: Callable[[], float],
+    samples: dict[str, list[float]],
+    most: int,
+    least: int,
+    limit_s: float | None,
+) -> None:
+    """Add a time in milliseconds of each function in turn, `most` times or until it is too long."""
+    spent = 0.0
+    for call in range(most):
+        if limit_s is not None and spent >= limit_s and call >= least:
+            return
+        for name, function in functions.items():
+            _wait(example)
+            start = clock()
+            function(example)
+            _wait(example)
+            took = clock() - start
+            spent += took
+            samples[name].append(1e3 * took)
 
 
 def _wait(example: Tensor) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -155,7 +155,10 @@ def _empty(kind: type[nn.Module], *args: Any, **options: Any) -> nn.Module:
 
 
 def ranks_for_sparsity(
-    layers: Iterable[LayerInfo], sparsity: float, names: Collection[str] | None = None
+    layers: Iterable[LayerInfo],
+    sparsity: float,
+    names: Collection[str] | None = None,
+    of: Literal["weights", "macs"] = "weights",
 ) -> dict[str, int]:
     """Return the ranks that bring the stored factors nearest to a sparsity.
 
@@ -172,6 +175,8 @@ def ranks_for_sparsity(
     names : collection of str, optional
         Weights that may be split (`factorisable`); by default all of convolutions and linear
         layers.
+    of : str
+        ``weights``, or ``macs`` if `sparsity` is the share of multiply-adds that goes.
 
     Returns
     -------
@@ -179,15 +184,16 @@ def ranks_for_sparsity(
         Weight name to rank, >= 1; layers that stay dense are absent.
     """
     layers = tuple(layers)
+    reached = reached_sparsity if of == "weights" else reached_macs
     low, high = 0.0, 1.0  # removed fractions: at `low` too much is stored, at `high` too little
     for _ in range(50):
         middle = (low + high) / 2
-        if reached_sparsity(layers, _ranks(layers, middle, names)) < sparsity:
+        if reached(layers, _ranks(layers, middle, names)) < sparsity:
             low = middle
         else:
             high = middle
     both = [_ranks(layers, removed, names) for removed in (low, high)]
-    return min(both, key=lambda ranks: abs(reached_sparsity(layers, ranks) - sparsity))
+    return min(both, key=lambda ranks: abs(reached(layers, ranks) - sparsity))
 
 
 def reached_sparsity(layers: Iterable[LayerInfo], ranks: Mapping[str, int]) -> float:
@@ -204,6 +210,28 @@ def low_rank_reach(layers: Iterable[LayerInfo], names: Collection[str] | None = 
     """Return the greatest sparsity low rank can reach: rank 1 wherever that is smaller."""
     layers = tuple(layers)
     return reached_sparsity(layers, _ranks(layers, 1.0, names))
+
+
+def low_rank_macs(layers: Iterable[LayerInfo], names: Collection[str] | None = None) -> float:
+    """Return the greatest share of multiply-adds low rank can remove; see `low_rank_reach`."""
+    layers = tuple(layers)
+    return reached_macs(layers, _ranks(layers, 1.0, names))
+
+
+def reached_macs(layers: Iterable[LayerInfo], ranks: Mapping[str, int]) -> float:
+    """Return the share of multiply-adds that ranks remove.
+
+    Both factors run at the layer's output positions, so a layer's multiply-adds shrink as its
+    stored weights do.
+    """
+    layers = tuple(layers)
+    kept = sum(
+        layer.macs * stored_weights(layer.shape, ranks[layer.name]) / layer.num_weights
+        if layer.name in ranks
+        else layer.macs
+        for layer in layers
+    )
+    return 1.0 - kept / sum(layer.macs for layer in layers)
 
 
 def _ranks(

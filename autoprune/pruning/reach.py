@@ -12,7 +12,7 @@ from autoprune.pruning.compact import slots
 from autoprune.pruning.granularities.channel import ChannelGranularity
 from autoprune.pruning.granularities.inner_channel import InnerChannelGranularity
 from autoprune.pruning.groups import find_groups
-from autoprune.pruning.low_rank import low_rank_reach, splittable
+from autoprune.pruning.low_rank import low_rank_macs, low_rank_reach, splittable
 from autoprune.pruning.masks import dense_masks
 from autoprune.pruning.readers import read_once
 from autoprune.pruning.view import ModelView, UnitGroup
@@ -21,24 +21,27 @@ from autoprune.pruning.view import ModelView, UnitGroup
 def find_reach(
     model: nn.Module, layers: Sequence[LayerInfo], input_shape: Sequence[int]
 ) -> dict[str, float]:
-    """Return the greatest sparsity that removing units and lowering ranks can reach.
+    """Return the greatest shares that removing units and lowering ranks can remove.
 
     Returns
     -------
     dict
         ``units`` (0 when no group of units can be removed) and ``low_rank``; single weights have
         no limit of the model's own. ``inner_channel`` is what remains of ``units`` where only
-        those that a single layer reads go, and ``inner_channel_macs`` the share of the
+        those that a single layer reads go. Each also with ``_macs``: the share of the
         multiply-adds that then goes.
     """
     groups = find_groups(model, torch.zeros(2, *input_shape))
     parameters = dict(model.named_parameters())
     weights = {layer.name: parameters[layer.name].detach() for layer in layers}
     view = ModelView(weights=weights, masks=dense_masks(weights), groups=groups)
+    names = splittable(model, layers)
+    inner = bool(read_once(groups))
     return {
-        "units": ChannelGranularity().reachable(view) if groups else 0.0,
-        "low_rank": low_rank_reach(layers, splittable(model, layers)),
-        **_inner_reach(view, layers),
+        **_unit_reach("units", ChannelGranularity() if groups else None, view, layers),
+        "low_rank": low_rank_reach(layers, names),
+        "low_rank_macs": low_rank_macs(layers, names),
+        **_unit_reach("inner_channel", InnerChannelGranularity() if inner else None, view, layers),
     }
 
 
@@ -71,13 +74,18 @@ def _entries(group: UnitGroup, names: Sequence[str]) -> dict[str, tuple[int, int
     return {name: entries for name, entries in found.items() if any(entries)}
 
 
-def _inner_reach(view: ModelView, layers: Sequence[LayerInfo]) -> dict[str, float]:
-    """Return the shares of weights and of multiply-adds that go with all inner units but one."""
-    granularity, gone, macs = InnerChannelGranularity(), 0.0, 0.0
-    if read_once(view.groups):
+def _unit_reach(
+    name: str,
+    granularity: ChannelGranularity | None,
+    view: ModelView,
+    layers: Sequence[LayerInfo],
+) -> dict[str, float]:
+    """Return the shares of weights and of multiply-adds that go with all units but one."""
+    gone = macs = 0.0
+    if granularity is not None:
         gone = granularity.reachable(view)
         units = granularity.pool({g.name: torch.zeros(g.num_units) for g in view.groups}, view)
         masks = granularity.select(units, dict.fromkeys(units, 0), view).masks
         kept = sum(float(masks[layer.name].double().mean()) * layer.macs for layer in layers)
         macs = 1.0 - kept / sum(layer.macs for layer in layers)
-    return {"inner_channel": gone, "inner_channel_macs": macs}
+    return {name: gone, f"{name}_macs": macs}

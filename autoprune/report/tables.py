@@ -5,7 +5,7 @@ Every function returns a renderable of rich's; nothing here prints.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -14,7 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from autoprune.pruning.allocations.spec import split_spec
-from autoprune.report.words import NONE, Summary, count, duration, percent, plus_minus
+from autoprune.report.doctor import latency_rows, readable
+from autoprune.report.words import NONE, Entry, Summary, count, duration, percent, plus_minus
+from autoprune.search.engine import by_reason
 
 KIND_MARKS = {"weights": "", "units": " ■", "low_rank": " ◆"}
 
@@ -61,10 +63,11 @@ def front_table(summary: Summary) -> RenderableType:
     legend = "  ■ units  ◆ low rank" if any(e["kind"] != "weights" for e in front) else ""
     table = _table(
         f"{summary['study']}: front of {len(front)} point{'s' if len(front) > 1 else ''}",
-        f"dense {percent(dense)} % {split}, {count(summary['dense']['macs'])} MACs; "
-        f"n = {number} seed{'' if seeds == [1] else 's'}; accuracies in %{legend}",
+        f"dense {percent(dense)} % {split}, {_dense_cost(summary)}; "
+        f"n = {number} seed{'' if seeds == [1] else 's'}; accuracies in %{legend}{_timed(summary)}",
     )
-    _numbers(table, "sparsity", "val acc", "test ± 95 %", "MACs")
+    cost, column = _cost_column(summary)
+    _numbers(table, "sparsity", "val acc", "test ± 95 %", column)
     _words(table, "method", "lr", "alloc")
     table.add_column("trial", no_wrap=True)
     for entry in front:
@@ -74,7 +77,7 @@ def front_table(summary: Summary) -> RenderableType:
                 f"{percent(entry['sparsity'])} %",
                 percent(entry["val_accuracy"]),
                 test,
-                count(entry["macs"]),
+                cost(entry),
                 entry["method"] + KIND_MARKS.get(entry["kind"], ""),
                 entry.get("lr_schedule"),
                 split_spec(entry.get("allocation") or "")[0] or None,
@@ -84,12 +87,46 @@ def front_table(summary: Summary) -> RenderableType:
     return table
 
 
+def _dense_cost(summary: Summary) -> str:
+    """Return what the front's cost column says of the dense model."""
+    if _cost_column(summary)[1] == "params":
+        return f"{summary['dense']['params']:,} parameters"
+    return f"{count(summary['dense']['macs'])} MACs"
+
+
+def _timed(summary: Summary) -> str:
+    """Say what latencies were measured with, where they were."""
+    how = summary.get("latency")
+    if not how:
+        return ""
+    dense = next((e["dense_latency_ms"] for e in summary["front"] if "dense_latency_ms" in e), None)
+    threads = f"{how['threads']} thread{'' if how['threads'] == 1 else 's'}"
+    place = f"{how['runtime']}, {how['device']}, {threads}, batch {how['batch']}"
+    return f"\nlatency: {place}" + ("" if dense is None else f"; dense {dense:.3g} ms")
+
+
+def _cost_column(summary: Summary) -> tuple[Callable[[Entry], object], str]:
+    """Return what a front shows beside accuracy and sparsity, its own objective first."""
+    objective = next(
+        (o for o in summary.get("objectives", ())[1:] if o not in ("sparsity", "macs")), "macs"
+    )
+    if objective == "macs" or any(objective not in e for e in summary["front"]):
+        return (lambda entry: count(entry["macs"])), "MACs"
+    if objective == "latency_ms":
+        return (lambda entry: f"{entry['latency_ms']:.3g}"), "ms"
+    return (lambda entry: _said(objective, entry[objective])), _heading(objective)
+
+
 def profile_table(summary: Summary) -> RenderableType:
     """Return the best confirmed point at or above each band of sparsity."""
     if not summary["profile"]:
         return Text("no confirmed point in any sparsity band yet")
-    table = _table("best confirmed at each sparsity or more")
-    _numbers(table, "sparsity >=", "test acc", "sparsity")
+    second = _heading(next(iter(summary.get("objectives", ())[1:]), "sparsity"))
+    own = second == "sparsity"
+    table = _table(
+        f"best confirmed at each {'sparsity' if own else f'reduction of {second}'} or more"
+    )
+    _numbers(table, "sparsity >=" if own else "reduction >=", "test acc", "sparsity")
     table.add_column("trial", no_wrap=True)
     for row in summary["profile"]:
         cells = (
@@ -205,7 +242,22 @@ def forecast_table(forecast: Mapping[str, Any]) -> RenderableType:
         Plain values by name, worded by their suffix (``_s``, ``_ms``, ``_bytes``, ``macs``); a
         nested mapping becomes a line of its own values, a list of mappings a table.
     """
-    return _described("forecast", forecast)
+    said = dict(forecast)
+    if "objectives" in said:
+        said["objectives"] = ", ".join(said["objectives"])
+    said["kinds"] = [
+        {
+            "kind": str(row["kind"]).replace("_", " "),
+            "methods": row["methods"],
+            "up to": f"{percent(row['most'])} %",
+            "buys": row["buys"],
+        }
+        for row in said.get("kinds", ())
+    ]
+    reasons = by_reason(said.pop("left_out", {}))
+    if reasons:
+        said["left out"] = "; ".join(f"{', '.join(n)} ({why})" for why, n in reasons.items())
+    return _described("forecast", {key: value for key, value in said.items() if value != []})
 
 
 def export_table(report: Mapping[str, Any]) -> RenderableType:
@@ -216,16 +268,34 @@ def export_table(report: Mapping[str, Any]) -> RenderableType:
             name: {key: value for key, value in file.items() if key != "sha256"}
             for name, file in content["files"].items()
         }
+    if isinstance(content.get("latency"), list):
+        content["latency"] = latency_rows(content["latency"])
+        if not content.get("latency_left_out"):
+            content.pop("latency_left_out", None)
     if isinstance(content.get("front"), Mapping):
         keys = ("trial", "sparsity", "val_accuracy", "test_accuracy", "seeds")
         content["front"] = {key: content["front"].get(key) for key in keys}
     return _described("exported", content)
 
 
+def latency_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Return dense and pruned side by side, as measured when a folder was exported."""
+    return Group(
+        Text("latency, measured at the export", style="bold"), list_table(latency_rows(rows))
+    )
+
+
 def doctor_tables(found: Mapping[str, Any]) -> list[RenderableType]:
-    """Return what the examination found: a block per section, single values first."""
-    single = {name: value for name, value in found.items() if not isinstance(value, Mapping)}
-    blocks = [_described(_heading(k), v) for k, v in found.items() if isinstance(v, Mapping)]
+    """Return what the examination found: single values, then a block per section in its order."""
+    said = readable(found)
+    single = {k: v for k, v in said.items() if not isinstance(v, Mapping) and not _rows(v)}
+    blocks = [
+        Group(Text(_heading(name), style="bold"), list_table(_rows(value)))
+        if isinstance(value, list)
+        else _described(_heading(name), value)
+        for name, value in said.items()
+        if name not in single
+    ]
     return [*([_described("doctor", single)] if single else []), *blocks]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -23,9 +24,14 @@ from autoprune.search.sampler import make_sampler
 from autoprune.search.state import State
 from autoprune.search.strategies import View, get_strategy
 from autoprune.space import Space
+from autoprune.space.objectives import no_gain
 from autoprune.stages.base import KeyContext
 
 NUM_FAILURES = 5
+REMEDY = (
+    "add a method of kind units or low_rank (autoprune list methods), or sparsity or size_bytes to "
+    "the objectives"
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -274,7 +280,7 @@ def check_fits(space: Space, view: View) -> None:
     ------
     ConfigError
         With the method; if an allocation has more knobs than the model has layers; or if no
-        method reaches any target on this model.
+        method reaches any target on this model and gains anything in the objectives.
     """
     _check_knobs(space, len(view.planner.info.layers))
     for name in view.usable:
@@ -285,16 +291,30 @@ def check_fits(space: Space, view: View) -> None:
                 f"{space.top} epochs",
                 "raise fidelity.epochs, or lower train.batch_size",
             )
-    reasons = {n: view.why_not(n) for n in space.methods if n not in view.usable}
     if not view.usable:
+        idle = [n for n, why in view.left_out.items() if why == no_gain(space.objectives)]
+        if idle:
+            rule = f"must name a method that gains something in {', '.join(space.objectives[1:])}"
+        else:
+            rule = "must name a method that reaches the targets on this model"
+        reasons = [f"{', '.join(n)}: {why}" for why, n in by_reason(view.left_out).items()]
         raise ConfigError(
             f"{space.name}: method",
-            "must name a method that reaches the targets on this model",
+            rule,
             list(space.methods),
-            ". ".join(f"{name}: {reason}" for name, reason in reasons.items()),
+            ". ".join([*reasons, *([REMEDY] if idle else [])]),
         )
-    for name, reason in reasons.items():
-        _LOG.warning("method %s is left out: %s", name, reason)
+    for name, reason in view.left_out.items():
+        if reason != no_gain(space.objectives):  # which the forecast says
+            _LOG.warning("method %s is left out: %s", name, reason)
+
+
+def by_reason(left_out: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return each reason with the names it holds for."""
+    found: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        found.setdefault(reason, []).append(name)
+    return found
 
 
 def _check_knobs(space: Space, num_layers: int) -> None:

@@ -15,9 +15,11 @@ from autoprune.search.journal import VERSION, Journal
 from autoprune.search.plans import Planner
 from autoprune.search.targets import target, within
 from autoprune.space import Space
+from autoprune.space.objectives import KINDS
 from autoprune.stages.base import KeyContext, Numerics
 
 NUM_SAMPLES = 5
+_CONTEXT = KeyContext("forecast", Numerics(), "forecast")
 _PHASES = {"explore": "explore", "lift": "lift", "confirm": "confirm", "baseline": "baselines"}
 
 
@@ -66,7 +68,6 @@ def forecast(
     seconds_per_epoch : float, optional
         Of one worker, when it is known; a time budget without it is forecast at one second.
     """
-    context = KeyContext("forecast", Numerics(), "forecast")
     clock = VirtualClock()
     journal = Journal(clock=clock)
     journal.append(
@@ -82,10 +83,10 @@ def forecast(
         }
     )
     drawn = replace(options, sampler="random")
-    engine = Engine(space, info, journal, context=context, seed=seed, options=drawn)
+    engine = Engine(space, info, journal, context=_CONTEXT, seed=seed, options=drawn)
     simulation = Simulation(
         lambda config, epochs, seed: {"val_accuracy": 1.0 - 0.5 * config.sparsity / (1 + epochs)},
-        Planner(context, info, space.rungs),
+        Planner(_CONTEXT, info, space.rungs),
         seconds_per_epoch or 1.0,
     )
     SimulatedExecutor(simulation, workers, clock).run(engine)
@@ -99,14 +100,44 @@ def _phase(purpose: str, engine: Engine, workers: int, seconds_per_epoch: float 
     return Phase(_PHASES[purpose], len(mine), epochs, wall_s)
 
 
-def samples(space: Space, seed: int = 0, count: int = NUM_SAMPLES) -> list[dict[str, Any]]:
-    """Return a few of the trials a search might run, as configurations: what a dry run shows."""
+def axes(space: Space, info: TaskInfo) -> dict[str, Any]:
+    """Say which kinds of pruning a search tries, what each buys, and what is left out and why.
+
+    Returns
+    -------
+    dict
+        ``kinds``: a row per kind with its ``kind``, number of ``methods``, what it ``buys`` in a
+        dense runtime, and ``most``, the greatest share of the weights (of the multiply-adds, where
+        the targets are shares of them) that goes on this model; ``left_out``: method to reason.
+    """
+    engine = Engine(space, info, Journal(), context=_CONTEXT)
+    rows = []
+    for kind, buys in KINDS.items():
+        names = [n for n in engine.view.usable if space.kind(space.middle(n)) == kind]
+        if names:
+            most = max(space.reaches(space.middle(name), info)[1] for name in names)
+            rows.append({"kind": kind, "methods": len(names), "most": most, "buys": buys})
+    return {"kinds": rows, "left_out": {**space.left_out, **engine.view.left_out}}
+
+
+def samples(
+    space: Space, seed: int = 0, count: int = NUM_SAMPLES, info: TaskInfo | None = None
+) -> list[dict[str, Any]]:
+    """Return a few of the trials a search might run, as configurations: what a dry run shows.
+
+    Parameters
+    ----------
+    info : TaskInfo, optional
+        The task; only methods that work on it are shown then, within what they reach on it.
+    """
     rng = numpy_stream(seed, "samples")
+    methods = space.methods
+    if info is not None:
+        methods = Engine(space, info, Journal(), context=_CONTEXT).view.usable
     found = []
     for index in range(count):
-        name = space.methods[index % len(space.methods)]
-        flat = space.random(rng, (name,))
-        sparsity = within(target(index, space.targets), space.targets, *space.reaches(flat))
+        flat = space.random(rng, (methods[index % len(methods)],))
+        sparsity = within(target(index, space.targets), space.targets, *space.reaches(flat, info))
         found.append(plain(space.config(flat, sparsity)))
     return found
 

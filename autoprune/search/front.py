@@ -49,6 +49,8 @@ def share_of_dense(metrics: Mapping[str, float], objective: str, info: TaskInfo)
         return 1.0 - metrics["sparsity"]
     if objective == "macs":
         return metrics["macs"] / info.macs
+    if objective == "params":
+        return metrics["params"] / info.params
     return metrics[objective] / metrics[_DENSE[objective]]
 
 

@@ -38,6 +38,28 @@ class Limits:
     max_macs: float | None = None
     max_latency_ms: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.max_latency_ms is not None and not self.max_latency_ms > 0.0:
+            raise ConfigError(
+                "--max-latency-ms", "must be a number of milliseconds above 0", self.max_latency_ms
+            )
+
+    def check(self, objectives: Sequence[str]) -> None:
+        """Refuse a limit on what a search will not measure, before it runs.
+
+        Raises
+        ------
+        ConfigError
+            With the objectives that would do.
+        """
+        if self.max_latency_ms is not None and "latency_ms" not in objectives:
+            raise ConfigError(
+                "--max-latency-ms",
+                "needs latency_ms among the objectives, which are " + ",".join(objectives),
+                self.max_latency_ms,
+                f"add --objectives {','.join([*objectives, 'latency_ms'])}",
+            )
+
     @property
     def on_accuracy(self) -> bool:
         """Whether accuracy is limited."""

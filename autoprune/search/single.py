@@ -11,7 +11,8 @@ from autoprune.core.config import TaskConfig, TrialConfig, parse
 from autoprune.core.errors import AutoPruneError, ConfigError, TaskError
 from autoprune.core.records import Job, JobResult
 from autoprune.data.taskfile import identify
-from autoprune.methods.base import METHODS, complete, dense_reference, kind_of
+from autoprune.methods.base import METHODS, complete, dense_reference
+from autoprune.methods.reach import kind_of
 from autoprune.space.files import list_spaces
 from autoprune.space.grammar import load_space
 from autoprune.stages.store_files import check_usable
@@ -155,11 +156,11 @@ class SingleRun:
 
         job, info = self.job(epochs), self.context.task.info
         kind = kind_of(self.config)
-        if kind == "units":
-            self._check_units()
         check_fit(job.config, info if kind == "weights" else self.context.full_info)
         check_steps(job, info, "--epochs")
         make_plan(job, self.top, pretrained=info.pretrained)
+        if kind == "units":
+            self._check_units()
 
     def _check_units(self) -> None:
         if not self.context.groups:

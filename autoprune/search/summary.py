@@ -10,7 +10,7 @@ from typing import Any
 from autoprune.core.canonical import plain
 from autoprune.core.config import TrialConfig
 from autoprune.core.records import JobResult, TaskInfo
-from autoprune.methods.base import kind_of
+from autoprune.methods.reach import kind_of
 from autoprune.metrics.statistics import accuracy_interval
 from autoprune.search.front import (
     Point,
@@ -42,11 +42,12 @@ def summarize(events: Sequence[Event]) -> dict[str, Any]:
     Returns
     -------
     dict
-        The keys of ``search --json`` but for ``mlflow`` and ``home``, and ``baselines, records,
-        hypervolume_curve, confirmed_hypervolume, costs, num_classes, objectives, options, task,
-        seed, error``. ``val_ci95`` and ``test_ci95`` are ``[low, high]`` or None. An entry also has
-        ``layers`` (kept share by tensor), ``job`` and ``median_job`` (the confirmation run of
-        median validation accuracy), ``seeds_used``, ``final_keys`` (store keys by seed),
+        The keys of ``search --json`` but for ``mlflow`` and ``home``, and ``latency`` (what
+        ``latency_ms`` was measured with: runtime, device, threads, batch; or None), ``baselines,
+        records, hypervolume_curve, confirmed_hypervolume, costs, num_classes, objectives, options,
+        task, seed, error``. ``val_ci95`` and ``test_ci95`` are ``[low, high]`` or None. An entry
+        also has ``layers`` (kept share by tensor), ``job`` and ``median_job`` (the confirmation run
+        of median validation accuracy), ``seeds_used``, ``final_keys`` (store keys by seed),
         ``test_accuracies`` and ``reduction`` (1 - share of dense in the second objective). While
         nothing is confirmed the front is the search's own: seeds 1, no intervals, no test.
     """
@@ -69,6 +70,7 @@ def summarize(events: Sequence[Event]) -> dict[str, Any]:
         "wall_s": state.time_s,
         "hypervolume": hypervolume([p.values for p in found]),
         "dense": _dense(references, state, info),
+        "latency": (state.header.get("settings") or {}).get("latency"),
         "front": entries,
         "profile": profile(confirmed),
         "baselines": references,

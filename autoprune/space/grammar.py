@@ -18,13 +18,13 @@ from autoprune.pruning.granularities.spec import check_granularity
 from autoprune.space.dimensions import Choice, Dimension, Range, Value
 from autoprune.space.files import find_space, read_yaml
 from autoprune.space.knobs import read_knobs
+from autoprune.space.objectives import OBJECTIVES
 from autoprune.space.schedules import expand, read_names, suiting
 from autoprune.space.space import Fidelity, Space, Targets
 
 KEYS = (
     "name", "task", "train", "objectives", "targets", "fidelity", "method", "lr", "recipe",
 )  # fmt: skip
-OBJECTIVES = ("accuracy", "sparsity", "macs", "latency_ms", "size_bytes")
 _SPECS = {"allocation": check_allocation, "granularity": check_granularity}
 """Parameters whose text is more than a registered name, and what refuses a malformed one."""
 DEFAULT_LR = {"linear": {"peak": {"low": 0.01, "high": 0.5, "log": True}}}

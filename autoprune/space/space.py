@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,14 +23,13 @@ from autoprune.core.config import (
     named_task,
     parse,
 )
+from autoprune.core.errors import ConfigError
 from autoprune.core.records import TaskInfo
-from autoprune.methods.base import METHODS, Kind, Method, complete, kind_with, reach_on
+from autoprune.methods.base import METHODS, Kind, Method, complete
+from autoprune.methods.reach import kind_with, reach_on
 from autoprune.space.dimensions import Choice, Dimension, Flat, Value
 from autoprune.space.knobs import compose, decompose
-
-_LOG = logging.getLogger(__name__)
-
-Objective = Literal["accuracy", "sparsity", "macs", "latency_ms", "size_bytes"]
+from autoprune.space.objectives import Objective
 
 
 @checked(frozen=True, config=STRICT, kw_only=True)
@@ -85,6 +83,8 @@ class Space:
         Method to the LR schedules it may be drawn with.
     raw : dict
         What the file says, with a replaced task and objectives filled in.
+    left_out : dict
+        Methods of the file that `with_objectives` left out, each with the reason.
     """
 
     name: str
@@ -96,6 +96,7 @@ class Space:
     fixed: Mapping[str, Value]
     schedules: Mapping[str, tuple[str, ...]]
     raw: Mapping[str, Any] = field(repr=False)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def top(self) -> int:
@@ -134,17 +135,26 @@ class Space:
         Raises
         ------
         ConfigError
-            If they do not start with accuracy, repeat, or are unknown.
+            If they do not start with accuracy, repeat, or are unknown, or no method is left.
         """
         from autoprune.space.grammar import parse_space
 
         raw = {**self.raw, "objectives": list(objectives), "task": plain(self.task)}
+        left_out: dict[str, str] = {}
         if list(objectives[1:2]) == ["macs"]:
             methods = dict(self.raw["method"])
             unfit = [name for name in methods if "macs" not in METHODS.get(name).measures]
-            _LOG.warning("%s cannot target a share of the MACs; left out", ", ".join(unfit))
+            left_out = dict.fromkeys(unfit, "cannot be asked for a share of the MACs")
             raw["method"] = {name: spec for name, spec in methods.items() if name not in unfit}
-        return parse_space(raw, place)
+            if not raw["method"]:
+                raise ConfigError(
+                    place,
+                    f"must leave a method that can be asked for a share of the MACs; {self.name!r} "
+                    "holds none",
+                    ",".join(objectives),
+                    "put sparsity before macs, or add a method of kind units",
+                )
+        return replace(parse_space(raw, place), left_out=left_out)
 
     def active(self, dimension: Dimension, flat: Flat) -> bool:
         """Whether a dimension exists in a proposal."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import torch
+from torch import nn
 
 from autoprune.core.config import TaskConfig
 from autoprune.core.errors import DataError
@@ -26,15 +27,36 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def examine(config: TaskConfig, home: Path, device: str) -> dict[str, Any]:
+def examine(
+    config: TaskConfig, home: Path, device: str, *, latency: bool = False
+) -> dict[str, Any]:
     """Look at everything a search will rest on.
+
+    Parameters
+    ----------
+    home : Path
+        Its disk is looked at; it need not exist.
+    device : str
+        Resolved.
+    latency : bool
+        Also time the dense model in every runtime; making its ONNX file takes seconds.
+
+    Returns
+    -------
+    dict
+        ``versions, machine, data, task, layers``; the keys of `anatomy`; ``removable``: the
+        greatest shares of weights and of multiply-adds that each kind of pruning removes;
+        ``latency`` and ``latency_left_out``, see `RuntimeReport`.
 
     Raises
     ------
     BadInput
         If the task cannot be loaded; the message is the one a search would give.
     """
-    info = full_info(load_task(config))
+    from autoprune.pruning.anatomy import anatomy
+
+    task = load_task(config)
+    info, model = full_info(task), task.build_model(0).eval()
     layers = [
         {**asdict(layer), "shape": list(layer.shape), "weights": layer.num_weights}
         for layer in info.layers
@@ -70,7 +92,29 @@ def examine(config: TaskConfig, home: Path, device: str) -> dict[str, Any]:
             "warnings": [*info.warnings, *_advice(info)],
         },
         "layers": layers,
+        **anatomy(model, info.layers, info.input_shape),
+        "removable": _removable(info),
+        **(_speed(model, info) if latency else {}),
     }
+
+
+def _removable(info: TaskInfo) -> list[dict[str, Any]]:
+    """Return how far each kind of pruning goes; single weights have no limit of the model's."""
+    kinds = {"units": "units", "low_rank": "low_rank", "inner_channel": "units read by one layer"}
+    return [
+        {"kind": "weights", "sparsity": None, "macs_removed": 0.0},
+        *(
+            {"kind": kind, "sparsity": info.reach[key], "macs_removed": info.reach[f"{key}_macs"]}
+            for key, kind in kinds.items()
+        ),
+    ]
+
+
+def _speed(model: nn.Module, info: TaskInfo) -> dict[str, Any]:
+    from autoprune.metrics.runtimes import side_by_side  # its graphs take a second to import
+
+    report = side_by_side({"dense": model}, info.input_shape, onnx={})
+    return {"latency": report.rows, "latency_left_out": report.left_out}
 
 
 def _advice(info: TaskInfo) -> list[str]:

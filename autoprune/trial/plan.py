@@ -8,10 +8,17 @@ from typing import Any
 from autoprune.core.config import RecipeConfig, TrialConfig, parse
 from autoprune.core.errors import ConfigError, TaskError
 from autoprune.core.records import Job, TaskInfo
-from autoprune.methods.base import METHODS, PlanRequest, kind_with, reach_on
+from autoprune.methods.base import METHODS, PlanRequest
+from autoprune.methods.reach import kind_with, out_of_reach, reach_on
 from autoprune.pruning.allocations.spec import check_layers
 from autoprune.pruning.granularities.spec import read_pattern
 from autoprune.stages.base import Stage
+
+_REMOVABLE = {
+    "weights": "prunable weights",
+    "units": "channels or neurons that can be removed",
+    "low_rank": "layers that can be factorised",
+}
 
 
 def make_plan(job: Job, top_epochs: float, *, pretrained: bool = False) -> tuple[Stage, ...]:
@@ -68,7 +75,7 @@ def check_fit(config: TrialConfig, info: TaskInfo) -> None:
             check_layers(spec, len(info.layers), place)
     _check_granularity(config, info)
     method.fits(info, config, params)
-    _check_reach(config, reach_on(method, params, info, config.of)[1])
+    _check_reach(config, info, params)
     _check_recipe(config.recipe, info)
 
 
@@ -85,18 +92,20 @@ def _check_granularity(config: TrialConfig, info: TaskInfo) -> None:
         )
 
 
-def _check_reach(config: TrialConfig, most: float) -> None:
-    """Refuse a target beyond what the method reaches on this model."""
+def _check_reach(config: TrialConfig, info: TaskInfo, params: Any) -> None:
+    """Refuse a target beyond what the method's kind can remove from this model, where known."""
+    method = METHODS.get(config.method)
+    low, most = reach_on(method, params, info, config.of)
     if config.sparsity <= most + 1e-9 or config.method == "dense":
         return
-    coarse = " and ".join(name for name in ("floor", "round_to") if name in config.params)
-    raise ConfigError(
-        "trial.sparsity",
-        f"must be at most {math.floor(1e4 * most) / 1e4:g} on this model for method "
-        f"{config.method!r}" + (f" with its {coarse}" if coarse else ""),
-        config.sparsity,
-        f"ask for less, {f'lower {coarse}, ' if coarse else ''}or use another method",
-    )
+    if not most:
+        raise TaskError(
+            "the model",
+            f"must have {_REMOVABLE[kind_with(method, params)]} for {config.method!r}",
+            remedy="use a method that removes single weights; autoprune doctor says what is found",
+        )
+    most = math.floor(1e4 * most) / 1e4
+    raise out_of_reach(config, min(low, most), most, "trial", " on this model")
 
 
 def _check_recipe(recipe: RecipeConfig, info: TaskInfo) -> None:

@@ -94,12 +94,17 @@ class WorkerSettings:
     def recorded(self) -> dict[str, Any]:
         """Return it as a journal keeps it: with the torch and the sources the study ran on."""
         made_with = {"torch": version("torch"), "sources_sha256": sources_sha256()}
-        return {**self.to_json(), "made_with": made_with}
+        timed = {"latency": self.latency()} if "latency_ms" in self.measure else {}
+        return {**self.to_json(), "made_with": made_with, **timed}
+
+    def latency(self) -> dict[str, Any]:
+        """Return what ``latency_ms`` is measured with: see `trial.deploy.latency_in_turns`."""
+        return {"runtime": "torch", "device": self.device, "threads": self.threads, "batch": 1}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> WorkerSettings:
         """Read what `to_json` or `recorded` wrote."""
-        content = {key: part for key, part in value.items() if key != "made_with"}
+        content = {k: part for k, part in value.items() if k not in ("made_with", "latency")}
         return TypeAdapter(WorkerSettings).validate_python(content)
 
 

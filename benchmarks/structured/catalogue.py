@@ -96,7 +96,7 @@ class Scale:
         Run in one process, and time part A's nets as they are, not exported.
     """
 
-    tables: tuple[Setting, ...] = (CIFAR, FASHION)
+    tables: tuple[Setting, ...] = (FASHION, CIFAR)
     wide: Setting = WIDE
     drops: Setting = DROPS
     seeds: tuple[int, ...] = (0, 1, 2)

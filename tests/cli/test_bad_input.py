@@ -404,3 +404,67 @@ def test_what_is_mistyped_is_told_in_one_readable_message(arguments: list[str]) 
     assert "Error" in done.err
     assert "Traceback" not in done.err
     assert os.linesep in done.err
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            # One of 16 hidden units stays at most: 64 + 3 of 16 (64 + 3) weights.
+            ["--method", "filter_l1", "--sparsity", "0.99"],
+            ["trial.sparsity must lie in [0, 0.875] for method 'filter_l1' on this model", "0.99"],
+        ),
+        (
+            ["--method", "filter_l1", "--macs", "0.1%"],
+            ["run.macs must be at least 0.005 of the dense multiply-adds", "got 0.001"],
+        ),
+        (
+            ["--method", "filter_l1", "--macs", "2%"],
+            ["trial.macs must be at least 0.125", "on this model; got 0.02", "keep a greater"],
+        ),
+        (
+            ["--method", "lrpet", "--sparsity", "0.99"],
+            ["trial.sparsity must lie in [0, 0.8805] for method 'lrpet'", "another method"],
+        ),
+    ],
+)
+def test_a_target_that_would_empty_a_group_is_refused(
+    given: list[str], words: list[str], tmp_path: Path
+) -> None:
+    task = write_task(tmp_path)
+    refused(call("run", *given, "--task", task, "--home", tmp_path / "home"), *words)
+
+
+def test_a_model_without_removable_units_is_refused(tmp_path: Path) -> None:
+    body = "nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 3)"
+    task = write_task(tmp_path, (body, "nn.Linear(64, 3), nn.ReLU()"))
+    for method, what in (("filter_l1", "channels or neurons"), ("lrpet", "can be factorised")):
+        done = call(
+            *("run", "--method", method, "--sparsity", "0.5"),
+            *("--task", task, "--home", tmp_path / "home"),
+        )
+        refused(done, "the model must have", what, repr(method), "autoprune doctor")
+
+
+def test_a_latency_limit_needs_a_latency(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    refused(
+        small(home, "--max-latency-ms", "3"),
+        "--max-latency-ms needs latency_ms among the objectives, which are accuracy,sparsity",
+        "add --objectives accuracy,sparsity,latency_ms",
+    )
+    refused(small(home, "--max-latency-ms", "0"), "--max-latency-ms must be", "above 0")
+    assert not (home / "studies").exists()
+
+
+def test_single_weights_alone_cannot_be_searched_for_speed(tmp_path: Path) -> None:
+    text = SPACE.replace("  dropnet: {rounds: [1]}\n", "")
+    space = write_space(tmp_path, text)
+    done = small(tmp_path / "home", "--objectives", "accuracy,latency_ms", space=space)
+    refused(
+        done,
+        "tiny: method must name a method that gains something in latency_ms",
+        "magnitude, imp: masks of single weights do not change latency_ms",
+        "add a method of kind units or low_rank",
+    )
+    assert not (tmp_path / "home" / "studies").exists()

@@ -67,3 +67,9 @@ def test_a_doctor_looks_at_a_task_file(tmp_path: Path) -> None:
     done = succeed("doctor", "--task", write_task(tmp_path), "--json", "--home", tmp_path / "home")
     # 64 x 16 + 16 + 16 x 3 + 3
     assert "1091" in str(done.json)
+    assert [row["runtime"] for row in done.json["latency"] if row["device"] == "cpu"] == [
+        *("torch", "torch", "onnxruntime", "onnxruntime")
+    ]
+    assert list(done.json["units_stay"]) == ["3.weight"]
+    for words in ("they are outputs of the model", "dense ms (p90)", "93.8 %"):
+        assert words in done.said

@@ -35,12 +35,12 @@ def test_a_run_says_what_share_of_the_macs_goes(tmp_path: Path) -> None:
 
 
 def test_a_run_says_what_it_could_not_reach(tmp_path: Path) -> None:
-    # One of 16 hidden units stays: 64 + 3 of 64 * 16 + 16 * 3 = 1,072 weights, 93.75 % are gone.
+    # Of 16 hidden units two stay: 2 (64 + 3) of 16 (64 + 3) = 1,072 weights, 87.5 % are gone.
     run = ("run", "--method", "dropnet", "--epochs", "15", "--set", "train.epochs=2")
     task = write_task(tmp_path)
-    done = succeed(*run, "--sparsity", "0.99", "--task", task, "--home", tmp_path, "--json")
-    assert done.json["sparsity"] == 0.9375
-    assert "note: 99.0% was asked for; 93.8% is as near as dropnet comes" in done.said
+    done = succeed(*run, "--sparsity", "0.85", "--task", task, "--home", tmp_path, "--json")
+    assert done.json["sparsity"] == 0.875
+    assert "note: 85.0% was asked for; 87.5% is as near as dropnet comes" in done.said
     done = succeed(*RUN, "--sparsity", "0.5", "--task", task, "--home", tmp_path)
     assert "note:" not in done.err
 

@@ -105,7 +105,12 @@ def test_the_report_equals_what_the_job_measured(exported: Path, start: Any) -> 
         assert report[key] == found.metrics[key]
     assert report["mask_sha256"] == found.mask_sha256
     assert report["proof"]["correct"] == round(own["test_accuracy"] * report["proof"]["examples"])
-    assert report["latency"]["dense"]["batch"] == 1
+    rows = {(r["runtime"], r["device"], r["batch"]): r for r in report["latency"]}
+    assert rows.keys() >= {(name, "cpu", b) for name in ("torch", "onnxruntime") for b in (1, 32)}
+    assert report["latency_left_out"] == {}
+    for row in rows.values():
+        assert row["speedup"] == row["dense_p50_ms"] / row["pruned_p50_ms"]
+        assert row["threads"] == context.settings.threads
 
 
 def test_at_90_percent_the_file_is_under_a_quarter_of_the_dense_one(exported: Path) -> None:

@@ -242,6 +242,6 @@ def test_what_steps_and_floors_allow_is_known(
     near = 0.9949 if most > 0.995 else most
     check_fit(job("dropnet", sparsity=near, **params).config, info)
     if most < 0.99:
-        message = rf"sparsity must be at most {most} on this model for method 'dropnet' with its"
+        message = rf"sparsity must lie in \[0, {most}\] for method 'dropnet' on this model"
         with pytest.raises(ConfigError, match=message):
             check_fit(job("dropnet", sparsity=0.99, **params).config, info)

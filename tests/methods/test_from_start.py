@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from autoprune.core.errors import ConfigError
-from autoprune.methods.base import kind_of
+from autoprune.methods.reach import kind_of
 from autoprune.trial.context import WorkerContext
 from autoprune.trial.run import run_job
 from tests.methods.support import TOTAL, assert_equal, job, kept, masked, of_kind, plan, state

@@ -135,9 +135,9 @@ def test_what_the_model_does_not_reach_is_refused(digits_context):
         digits_context.task.info, reach={"inner_channel": 0.87654, "inner_channel_macs": 0.5}
     )
     check_fit(job("i_spasp", sparsity=0.87).config, info)
-    with pytest.raises(ConfigError, match=r"must be at most 0\.8765 on this model.*got 0\.9"):
+    with pytest.raises(ConfigError, match=r"must lie in \[0, 0\.8765\] .*on this model.*got 0\.9"):
         check_fit(job("i_spasp", sparsity=0.9).config, info)
-    with pytest.raises(ConfigError, match=r"must be at most 0\.5 on this model"):
+    with pytest.raises(ConfigError, match=r"must be at least 0\.5 of the dense multiply-adds"):
         check_fit(replace(job("i_spasp", sparsity=0.6).config, of="macs"), info)
     none = replace(info, reach={"inner_channel": 0.0})
     with pytest.raises(TaskError, match="a single layer reads"):
@@ -181,7 +181,7 @@ def test_one_trial_is_refused_before_anything_is_trained(tmp_path):
         return SingleRun(complete(config), 10, home=tmp_path / "home")
 
     # 128 weights, of which three of the four inner units hold 16 each: 48 / 128.
-    with pytest.raises(ConfigError, match=r"must be at most 0\.375 on this model"):
+    with pytest.raises(ConfigError, match=r"must lie in \[0, 0\.375\] .*on this model"):
         run("i_spasp", 0.5).check()
     run("dropnet", 0.5).check()
     found = run("i_spasp", 0.375).run().metrics

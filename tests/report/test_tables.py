@@ -152,3 +152,85 @@ def test_a_doctor_shows_a_block_per_section() -> None:
     text = "".join(shown(block, 80) for block in blocks)
     for words in ("doctor", "yes", "versions", "2.14", "layers", "fc"):
         assert words in text
+
+
+ROW = {"runtime": "onnxruntime", "device": "cpu", "threads": 1, "batch": 32, "calls": 50}
+TIMES = {"dense_p50_ms": 12.34, "dense_p90_ms": 15.0, "pruned_p50_ms": 6.17, "pruned_p90_ms": 7.0}
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_latencies_stand_side_by_side(width: int) -> None:
+    text = shown(tables.latency_table([{**ROW, **TIMES, "speedup": 2.0}]), width)
+    for words in ("onnxruntime cpu", "12.3 (15)", "6.17 (7)", "2.00"):
+        assert words in text
+    assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_doctor_says_what_cannot_be_pruned_and_why(width: int) -> None:
+    names = [f"stage{i}.block{j}.conv" for i in range(4) for j in range(3)]
+    found = {
+        "layers": [
+            {
+                "name": f"{n}.weight",
+                "shape": [64, 64, 3, 3],
+                "kind": "conv",
+                "weights": 36864,
+                "macs": 147456,
+            }
+            for n in names
+        ],
+        "groups": [{"name": f"{names[0]}.weight", "units": 64, "make": names, "read": names[:2]}],
+        "units_stay": {f"{n}.weight": "they are outputs of the model" for n in names},
+        "rank_stays": ["fc.weight"],
+        "tied": [["one.weight", "two.weight"]],
+        "attention": [],
+        "not_prunable": [{"what": "norms", "params": 1376}],
+        "removable": [
+            {"kind": "weights", "sparsity": None, "macs_removed": 0.0},
+            {"kind": "low_rank", "sparsity": 0.974, "macs_removed": 0.958},
+        ],
+        "latency": [{**ROW, **{k: v for k, v in TIMES.items() if k.startswith("dense")}}],
+        "latency_left_out": {},
+    }
+    text = "".join(shown(block, width) for block in tables.doctor_tables(found))
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    flat = " ".join(text.split())
+    for words in (
+        "64x64x3x3",
+        "and 9 more",
+        "they are outputs",
+        "one.weight = two.weight",
+        "low rank",
+        "97.4 %",
+        "95.8 %",
+        "12.3 (15)",
+        "1,376",
+    ):
+        assert words in flat
+    assert "attention" not in flat
+
+
+def test_a_forecast_names_what_each_kind_buys_and_what_is_left_out() -> None:
+    found = {
+        "study": "s",
+        "objectives": ["accuracy", "macs"],
+        "kinds": [{"kind": "units", "methods": 2, "most": 0.971, "buys": "smaller and faster"}],
+        "left_out": {"magnitude": "masks stay", "imp": "masks stay", "ap": "no ReLU"},
+    }
+    text = " ".join(shown(tables.forecast_table(found), 80).split())
+    for words in ("97.1 %", "smaller and faster", "magnitude, imp (masks stay); ap (no ReLU)"):
+        assert words in text
+
+
+def test_a_front_shows_the_objective_it_was_searched_for(summary: dict[str, Any]) -> None:
+    how = {"runtime": "torch", "device": "cpu", "threads": 1, "batch": 1}
+    timed = {**summary, "objectives": ["accuracy", "latency_ms"], "latency": how}
+    text = shown(tables.front_table(timed), 80)
+    assert "MACs " not in text.splitlines()[2]
+    assert "latency: torch, cpu, 1 thread, batch 1" in text
+    assert f"{summary['front'][0]['latency_ms']:.3g}" in text
+    assert "reduction of latency" in shown(tables.profile_table(timed))
+    small = shown(tables.front_table({**summary, "objectives": ["accuracy", "params"]}), 80)
+    assert f"{summary['front'][0]['params']:,}" in small

@@ -135,6 +135,7 @@ def test_losing_at_one_sparsity_is_said() -> None:
     [
         (["accuracy", "macs"], 0),
         (["accuracy", "latency_ms", "macs"], 0),
+        (["accuracy", "params"], 0),
         (["accuracy", "macs", "sparsity"], 1),
         (["accuracy", "size_bytes"], 1),
     ],

@@ -279,6 +279,23 @@ def test_a_kind_that_the_model_cannot_reach_is_left_out() -> None:
         start(small_space(method={"dropnet": {}}), OPTIONS, info=info)
 
 
+@pytest.mark.parametrize("of", ["weights", "macs"])
+def test_targets_are_clipped_to_what_a_method_reaches_on_the_model(of: str) -> None:
+    # The method's own limit, far below that of its kind.
+    key = "inner_channel" if of == "weights" else "inner_channel_macs"
+    info = replace(INFO, reach={"units": 0.99, "units_macs": 0.99, key: 0.62})
+    targets = {"low": 0.3, "high": 0.98, "always": [0.9], "of": of}
+    space = small_space(method={"i_spasp": {}}, targets=targets)
+    engine = start(space, SearchOptions("8", confirm_seeds=1), info=info)
+    run = simulation(space)
+    run.planner.info = info
+    InlineExecutor(run).run(engine)
+    asked = [job.config.sparsity for job in engine.state.search_jobs]
+    assert len(asked) == 8
+    assert all(0.3 <= sparsity <= 0.62 for sparsity in asked)
+    assert len(set(asked)) > 3
+
+
 def test_a_method_for_relus_is_left_out_where_there_are_none(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autoprune.search.engine import SearchOptions
 from autoprune.search.executors.inline import InlineExecutor
-from autoprune.search.forecast import describe, forecast, samples
+from autoprune.search.forecast import axes, describe, forecast, samples
 from autoprune.space import list_spaces, load_space
 from tests.search.support import INFO, simulation, small_space, start
 
@@ -46,3 +48,29 @@ def test_budgets_in_words() -> None:
     assert describe("100").startswith("100 search jobs")
     assert describe("500ep").startswith("500 epochs")
     assert describe("2h").startswith("120 minutes")
+
+
+def test_kinds_say_what_they_buy_and_what_is_left_out() -> None:
+    info = replace(INFO, reach={"units": 0.97, "units_macs": 0.9})
+    found = axes(small_space(), info)
+    assert [(row["kind"], row["methods"], row["most"]) for row in found["kinds"]] == [
+        ("weights", 3, 0.999),
+        ("units", 1, 0.97),
+    ]
+    assert found["left_out"] == {}
+    fast = small_space(objectives=["accuracy", "macs"])
+    found = axes(fast, info)
+    assert [(row["kind"], row["most"]) for row in found["kinds"]] == [("units", 0.9)]
+    assert set(found["left_out"]) == {"magnitude", "imp", "snip"}
+    assert all("do not change macs" in reason for reason in found["left_out"].values())
+    assert {config["method"] for config in samples(fast, info=info)} == {"dropnet"}
+    assert all(config["sparsity"] <= 0.9 for config in samples(fast, count=9, info=info))
+
+
+def test_a_search_for_speed_proposes_nothing_that_makes_nothing_faster() -> None:
+    space = small_space(objectives=["accuracy", "latency_ms"])
+    engine = start(space, SearchOptions("6", confirm_seeds=1))
+    InlineExecutor(simulation(space)).run(engine)
+    assert {job.config.method for job in engine.state.search_jobs} == {"dropnet"}
+    both = small_space(objectives=["accuracy", "macs", "sparsity"])
+    assert len(start(both, SearchOptions("6")).view.usable) == 4

@@ -92,6 +92,9 @@ def test_values_scale_error_by_chance_and_take_logs_of_shares() -> None:
     # Ten classes: chance error 0.9, so 0.45 is half of it.
     assert values(metrics, OBJECTIVES, INFO) == pytest.approx((0.5, -1 / 3))
     assert values(metrics, OBJECTIVES, INFO, "test")[0] == 0.0
+    assert values({**metrics, "params": INFO.params / 10}, ("accuracy", "params"), INFO)[1] == (
+        pytest.approx(-1 / 3)
+    )
     wide = ("accuracy", "macs", "latency_ms", "size_bytes")
     # Shares below a thousandth count as a thousandth.
     assert values(metrics, wide, INFO) == pytest.approx((0.5, -2 / 3, -1 / 3, -1.0))

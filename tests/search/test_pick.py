@@ -74,6 +74,15 @@ def test_no_point_within_the_limits_says_what_there_is() -> None:
         pick([], DENSE)
 
 
+def test_a_limit_on_what_is_not_searched_for_is_refused() -> None:
+    Limits(max_macs=0.5).check(["accuracy", "sparsity"])
+    Limits(max_latency_ms=1.0).check(["accuracy", "latency_ms"])
+    with pytest.raises(ConfigError, match="add --objectives accuracy,macs,latency_ms"):
+        Limits(max_latency_ms=1.0).check(["accuracy", "macs"])
+    with pytest.raises(ConfigError, match="above 0; got 0"):
+        Limits(max_latency_ms=0.0)
+
+
 def test_latency_must_have_been_measured() -> None:
     with pytest.raises(ConfigError, match="--max-latency-ms needs a study that measured"):
         pick(FRONT, DENSE, Limits(max_latency_ms=1.0))

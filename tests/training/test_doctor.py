@@ -26,6 +26,16 @@ def test_everything_a_search_rests_on_is_there(tmp_path: Path) -> None:
     assert found["task"]["macs"] == 50_200
     assert [layer["weights"] for layer in found["layers"]] == [19_200, 30_000, 1_000]
     assert found["task"]["warnings"] == []
+    assert [group["units"] for group in found["groups"]] == [300, 100]
+    reach = {row["kind"]: row for row in found["removable"]}
+    assert list(reach) == ["weights", "units", "low_rank", "units read by one layer"]
+    # One unit of each layer stays: 64 + 1 + 10 of 50,200 weights, each multiplied once.
+    assert reach["units"]["sparsity"] == pytest.approx(1 - 75 / 50_200)
+    assert reach["units"]["macs_removed"] == pytest.approx(1 - 75 / 50_200)
+    # Rank 1: 64 + 300 and 300 + 100; the classifier stays whole.
+    assert reach["low_rank"]["macs_removed"] == pytest.approx(1 - 1764 / 50_200)
+    assert reach["weights"] == {"kind": "weights", "sparsity": None, "macs_removed": 0.0}
+    assert "latency" not in found
     assert not (tmp_path / "home").exists()
     json.dumps(found, allow_nan=False)
 

@@ -26,3 +26,11 @@ def test_figures_are_checked_and_travel() -> None:
     assert WorkerSettings.from_json(settings.recorded()) == settings
     with pytest.raises(ConfigError, match="unknown figure; got 'top_5'; did you mean 'top5'"):
         WorkerSettings(TASK, "", "home", measure=("train", "top_5"))
+
+
+def test_what_latencies_are_measured_with_is_on_record() -> None:
+    settings = WorkerSettings(TASK, "", "home", threads=3, measure=("latency_ms",))
+    expected = {"runtime": "torch", "device": "cpu", "threads": 3, "batch": 1}
+    assert settings.recorded()["latency"] == expected
+    assert WorkerSettings.from_json(settings.recorded()) == settings
+    assert "latency" not in WorkerSettings(TASK, "", "home").recorded()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from autoprune.core.errors import VerificationError
 from autoprune.export.base import FileReport, Runner, file_report, zeros_note
-from autoprune.export.formats.graph import capture
+from autoprune.models.graph import capture
 
 _ENTRIES = re.compile(
     r"[^/]+/(data/weights/(weight_\d+|model_weights_config\.json)"

@@ -22,6 +22,7 @@ from autoprune.search.sampler import Observation, Question, Sampler, log_error
 from autoprune.search.state import Record, State
 from autoprune.space import Space
 from autoprune.space.dimensions import Flat
+from autoprune.space.objectives import gains, no_gain
 
 NUM_LOOKED_AT = 400
 NUM_PLANNED = 40
@@ -107,7 +108,13 @@ class View:
     @cached_property
     def usable(self) -> tuple[str, ...]:
         """The space's methods that work on this model and reach any of the targets."""
-        return tuple(name for name in self.space.methods if not self.why_not(name))
+        return tuple(name for name in self.space.methods if name not in self.left_out)
+
+    @cached_property
+    def left_out(self) -> dict[str, str]:
+        """The space's methods that are not usable, each with the reason."""
+        reasons = {name: self.why_not(name) for name in self.space.methods}
+        return {name: reason for name, reason in reasons.items() if reason}
 
     @cached_property
     def strata(self) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -164,7 +171,12 @@ class View:
         return None
 
     def _span(self, flat: Flat) -> tuple[float, float] | None:
-        """Return the targets a proposal reaches: its method's limits, the model's, the range's."""
+        """Return the targets a proposal reaches: its method's limits, the model's, the range's.
+
+        There are none where what it removes gains nothing in the objectives.
+        """
+        if not gains(self.space.kind(flat), self.space.objectives):
+            return None
         low, high = self.space.reaches(flat, self.planner.info)
         low, high = max(low, self.space.targets.low), min(high, self.space.targets.high)
         return (low, high) if low <= high else None
@@ -172,15 +184,20 @@ class View:
     def why_not(self, name: str) -> str:
         """Say why one of the space's methods is not usable; empty when it is.
 
+        It has to gain something in the objectives, and to reach a target on the model.
+
         One of its schedules, and one value of each parameter, suffices: other schedules may read a
         dense run that the task has not, other values be too large for the model.
         """
-        flat = self.space.middle(name)
-        span = self._span(flat)
+        flat, objectives = self.space.middle(name), self.space.objectives
+        if not any(gains(self.space.kind(f), objectives) for f in (flat, *self._plain(name))):
+            return no_gain(objectives)
+        span = next(filter(None, map(self._span, (flat, *self._plain(name)))), None)
         if span is None:
+            most = self.space.reaches(flat, self.planner.info)[1]
             return (
-                "it reaches none of the targets on this model; lower targets.high, or add a method "
-                "of kind weights"
+                f"it reaches none of the targets on this model, at most {most:.4g}; lower "
+                "targets.low, or add another method"
             )
         reasons = []
         for flat in self._plain(name):
