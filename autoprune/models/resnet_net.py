@@ -45,8 +45,8 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """ResNet for small images: 6n + 2 layers in three stages, 16, 32, 64 channels wide.
 
-    The residual stream of a stage has no weights of its own in its shortcuts (option A), so only
-    the inner channels of a block (`conv1`) can be removed without touching the others.
+    The shortcuts between stages have no weights (option A): channels of one stage lie in the
+    middle of the next one's, so that removing one takes it out of all later stages.
 
     Parameters
     ----------

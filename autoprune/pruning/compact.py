@@ -118,7 +118,8 @@ def compact(
         _put(slim, name, value)
     for group in touched:
         for counter in group.counters:
-            number = int(flags[group.name].sum()) * counter.per_unit
+            counted = flags[group.name][list(counter.units) or slice(None)]
+            number = int(counted.sum()) * counter.per_unit
             setattr(slim.get_submodule(counter.module), counter.attribute, number)
     for name, rank in ranks.items():
         path = name.rpartition(".")[0]

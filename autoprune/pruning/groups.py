@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,7 +20,17 @@ from autoprune.core.seeds import torch_stream
 from autoprune.metrics.layers import prunable_parameters
 from autoprune.pruning.compact import BUFFERS, compact, live_entries, slots
 from autoprune.pruning.heads import Heads, NotRemovable, find_heads
-from autoprune.pruning.view import UnitGroup, UnitMember
+from autoprune.pruning.padding import Spelling, spell_out
+from autoprune.pruning.parts import (
+    Part,
+    members_of,
+    module_name,
+    owners_in,
+    part_of,
+    positions,
+    reads_units,
+)
+from autoprune.pruning.view import UnitCounter, UnitGroup
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +85,12 @@ def inspect_groups(model: nn.Module, example: Tensor) -> GroupReport:
         example = torch.randn(example.shape, generator=torch_stream(0, "unit groups"))
     _randomise(model)
     order = {name: position for position, (name, _) in enumerate(model.named_parameters())}
-    heads = find_heads(model)
+    spelling = spell_out(model, example)
+    heads = find_heads(spelling.model)
     found, left_out = list(heads.groups), dict(heads.left_out)
-    for graph_group in _trace(model, example, heads, left_out):
+    for graph_group in _trace(spelling, example, heads, left_out):
         try:
-            found.append(_unit_group(graph_group, list(order), heads))
+            found += _unit_groups(graph_group, list(order), heads, spelling)
         except NotRemovable as why:
             for name in _made_of(graph_group):
                 left_out.setdefault(name, str(why))
@@ -89,7 +100,8 @@ def inspect_groups(model: nn.Module, example: Tensor) -> GroupReport:
     owned = {m.name for group in groups for m in group.members if m.role == "out"}
     for name in prunable_parameters(model)[0].keys() - owned:
         left_out.setdefault(name, "their couplings cannot be traced")
-    stay = sorted(left_out.keys() - owned, key=lambda name: order.get(name, len(order)))
+    spelt = {f"{path}.{side}.weight" for path, side in spelling.zeros.values()}
+    stay = sorted(left_out.keys() - owned - spelt, key=lambda name: order.get(name, len(order)))
     left_out = {name: left_out[name] for name in stay}
     for name, reason in left_out.items():
         logger.debug("units of %s stay: %s", name, reason)
@@ -97,20 +109,20 @@ def inspect_groups(model: nn.Module, example: Tensor) -> GroupReport:
 
 
 def _trace(
-    model: nn.Module, example: Tensor, heads: Heads, left_out: dict[str, str]
+    spelling: Spelling, example: Tensor, heads: Heads, left_out: dict[str, str]
 ) -> list[tp.Group]:
     """Return torch-pruning's groups, each with all of its units."""
-    model.requires_grad_(True)  # frozen layers would be missed without a word
+    spelling.model.requires_grad_(True)  # frozen layers would be missed without a word
     graph = tp.DependencyGraph()
     try:
         with torch.enable_grad():
-            graph.build_dependency(model, [example], verbose=False)
+            graph.build_dependency(spelling.model, [example], verbose=False)
     except _FAILURES as error:
         # The library fails in many ways on graphs it does not know; such a model has no channels.
         logger.warning("the model's channels cannot be traced (%r): none to remove", error)
         return []
     found: list[tp.Group] = []
-    done = set(heads.inner)
+    done = {*heads.inner, *spelling.zeros}
     for module, node in graph.module2node.items():
         if id(module) in done or not isinstance(module, (_CONV, nn.Linear)):
             continue
@@ -133,157 +145,82 @@ def _trace(
     return found
 
 
-def _module_name(item: tp.dependency.Dependency) -> str:
-    return str(item.dep.target.name).split(" ")[0]
-
-
 def _made_of(graph_group: tp.Group) -> list[str]:
     """Return the weights whose rows are units of one of torch-pruning's groups."""
     return [
-        f"{_module_name(item)}.weight"
+        f"{module_name(item)}.weight"
         for item in graph_group
-        if isinstance(item.dep.target.module, (_CONV, nn.Linear)) and not _reads(item)
+        if isinstance(item.dep.target.module, (_CONV, nn.Linear)) and not reads_units(item)
     ]
 
 
-def _reads(item: tp.Group) -> bool:
-    return item.dep.handler in (tp.prune_conv_in_channels, tp.prune_linear_in_channels)
+def _unit_groups(
+    graph_group: tp.Group, order: Sequence[str], heads: Heads, spelling: Spelling
+) -> list[UnitGroup]:
+    """Turn one of torch-pruning's groups into index lists.
 
-
-@dataclass(frozen=True)
-class _Part:
-    """What one module has to do with a group: the channels there that each unit owns."""
-
-    name: str
-    module: nn.Module
-    reads: bool
-    index: list[list[int]]
-
-    @property
-    def groups(self) -> int:
-        """Groups of a convolution whose channels can only go at the same position of each."""
-        return (
-            1
-            if not isinstance(self.module, _CONV) or _depthwise(self.module)
-            else int(self.module.groups)
-        )
-
-    @property
-    def num_channels(self) -> int | None:
-        """Channels there are on this side; None of a layer that need not know all of them."""
-        if isinstance(self.module, nn.Linear):
-            return self.module.in_features if self.reads else self.module.out_features
-        if isinstance(self.module, _CONV):
-            return self.module.in_channels if self.reads else self.module.out_channels
-        return None
-
-
-def _depthwise(module: nn.modules.conv._ConvNd) -> bool:
-    return 1 < module.groups == module.in_channels == module.out_channels
-
-
-def _unit_group(graph_group: tp.Group, order: Sequence[str], heads: Heads) -> UnitGroup:
-    """Turn one of torch-pruning's groups into index lists."""
+    Units that lie in other layers than their neighbours (behind a concatenation, or where a
+    shortcut is padded) make groups of their own: each loses the share that an allocation says.
+    """
     num_units = len(graph_group[0].idxs)
-    parts = [part for item in graph_group if (part := _part(item, num_units, heads))]
-    units = _positions(parts, num_units)
-    members = [member for part in parts for member in _members(part, units)]
+    parts = [part for item in graph_group if (part := part_of(item, num_units, heads))]
+    units = positions(parts, num_units)
+    kinds: dict[tuple[bool, ...], list[list[int]]] = {}
+    for some in units:
+        lies = tuple(
+            id(part.module) not in spelling.zeros and any(part.index[unit] for unit in some)
+            for part in parts
+        )
+        kinds.setdefault(lies, []).append(some)
+    found: list[UnitGroup] = []
+    reasons: list[NotRemovable] = []
+    # The most widely coupled come first: a group is named by a layer that names no other.
+    for lies, alike in sorted(kinds.items(), key=lambda item: -sum(item[0])):
+        own = [
+            part
+            for part, there in zip(parts, lies, strict=True)
+            if there or id(part.module) in spelling.zeros
+        ]
+        try:
+            group = _group_of(own, alike, order, spelling, {group.name for group in found})
+        except NotRemovable as why:
+            reasons.append(why)
+        else:
+            found.append(group)
+    if not found:
+        raise reasons[0]
+    return found
+
+
+def _group_of(
+    parts: Sequence[Part],
+    units: Sequence[Sequence[int]],
+    order: Sequence[str],
+    spelling: Spelling,
+    taken: Collection[str],
+) -> UnitGroup:
+    """Return units that lie in the same layers as a group."""
+    zeros = [part for part in parts if id(part.module) in spelling.zeros]
+    members = [m for part in parts if part not in zeros for m in members_of(part, units)]
     if not any(member.role == "in" for member in members):
         raise NotRemovable("they are outputs of the model")
     if len(units) < 2:
         raise NotRemovable("there is only one")
-    made_of = {m.name for m in members if m.role == "out" and m.name.endswith("weight")}
+    made_of = {
+        f"{part.name}.weight"
+        for part in parts
+        if not part.reads and isinstance(part.module, (_CONV, nn.Linear))
+    }
     if any(m.name not in order and m.name.rpartition(".")[2] not in BUFFERS for m in members):
         raise NotRemovable("their weights are shared with another layer")
-    first = next(name for name in order if name in made_of)
-    return UnitGroup(first, len(units), tuple(members))
-
-
-def _part(item: tp.Group, num_units: int, heads: Heads) -> _Part | None:
-    """Return what one module has to do with a group; nothing if removal passes it by."""
-    module = item.dep.target.module
-    if type(module).__module__ == "torch_pruning.ops":
-        if isinstance(module, tp.ops._OutputOp):
-            raise NotRemovable("they are outputs of the model")
-        return None
-    reads, kind, name = _reads(item), type(module).__name__, _module_name(item)
-    if not reads and id(module) in heads.inner:
-        raise NotRemovable(heads.inner[id(module)])
-    odd = isinstance(module, _CONV) and (
-        isinstance(module, _TRANSPOSED)
-        # torch-pruning takes it for depthwise
-        or (1 < module.groups == module.out_channels and not _depthwise(module))
+    first = next((name for name in order if name in made_of and name not in taken), None)
+    if first is None:
+        raise NotRemovable("no layer begins with them")
+    owners = {id(part.module): owners_in(part, units) for part in zeros if not part.reads}
+    counters = tuple(
+        UnitCounter(*spelling.zeros[layer], units=some) for layer, some in owners.items() if some
     )
-    if odd or not isinstance(module, (_CONV, _NORM, nn.Linear, nn.PReLU)):
-        raise NotRemovable(f"they are coupled with {name} ({kind}), which mixes or fixes them")
-    if isinstance(module, nn.PReLU) and module.num_parameters == 1:
-        return None
-    index: list[list[int]] = [[] for _ in range(num_units)]
-    for entry, unit in zip(item.idxs, item.root_idxs, strict=True):
-        index[unit].append(entry)
-    part = _Part(name, module, reads, index)
-    owned = sorted(entry for entries in index for entry in entries)
-    size = part.num_channels
-    partly = size is not None and not reads and owned != list(range(size))
-    if partly or len(set(owned)) != len(owned) or (size is not None and owned[-1] >= size):
-        raise NotRemovable(f"their coupling with {name} cannot be followed")
-    return part
-
-
-def _positions(parts: Sequence[_Part], num_units: int) -> list[list[int]]:
-    """Join the units that lie at the same position of the groups of a grouped convolution.
-
-    Removed one by one they would leave groups of different widths.
-    """
-    joined = list(range(num_units))
-
-    def first(unit: int) -> int:
-        while joined[unit] != unit:
-            unit = joined[unit]
-        return unit
-
-    for part in parts:
-        if part.groups == 1 or part.num_channels is None:
-            continue
-        owner = {entry: unit for unit, entries in enumerate(part.index) for entry in entries}
-        width = part.num_channels // part.groups
-        for position in range(width):
-            owners = {owner.get(g * width + position) for g in range(part.groups)}
-            if None in owners and len(owners) > 1:
-                raise NotRemovable(f"{part.name} groups them with channels of other layers")
-            roots = {first(unit) for unit in owners if unit is not None}
-            for root in roots:
-                joined[root] = min(roots)
-    units: dict[int, list[int]] = {}
-    for unit in range(num_units):
-        units.setdefault(first(unit), []).append(unit)
-    return list(units.values())
-
-
-def _members(part: _Part, units: Sequence[Sequence[int]]) -> list[UnitMember]:
-    """Return the tensors of one module in a group, with the entries each unit owns."""
-    dim = int(part.reads)
-    width = 0
-    if part.reads and part.groups > 1 and part.num_channels:
-        width = part.num_channels // part.groups
-    index: list[tuple[int, ...]] = []
-    for some in units:
-        entries = {entry for unit in some for entry in part.index[unit]}
-        # What a grouped convolution reads lies in its weight at the position within a group.
-        index.append(tuple(sorted({entry % width for entry in entries} if width else entries)))
-    if len({len(entries) for entries in index}) > 1:
-        raise NotRemovable(f"{part.name} has not equally many channels of each of them")
-    return [
-        UnitMember(
-            name=f"{part.name}.{last}",
-            dim=dim,
-            index=tuple(index),
-            role="in" if part.reads else "out",
-            size=int(value.shape[dim]),
-        )
-        for last in (("weight",) if part.reads else ("weight", "bias", *BUFFERS))
-        if isinstance(value := getattr(part.module, last, None), Tensor)
-    ]
+    return UnitGroup(first, len(units), tuple(members), counters)
 
 
 def _randomise(model: nn.Module) -> None:

@@ -79,11 +79,15 @@ class UnitMember:
 
 @dataclass(frozen=True)
 class UnitCounter:
-    """An integer of a module that says how many units there are, times `per_unit`."""
+    """An integer of a module that says how many units there are, times `per_unit`.
+
+    With `units` only those count.
+    """
 
     module: str
     attribute: str
     per_unit: int = 1
+    units: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

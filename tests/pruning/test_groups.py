@@ -243,11 +243,12 @@ class WideSum(nn.Module):
         return self.head((torch.cat([self.a(x), self.b(x)], 1) + self.wide(x)).relu())
 
 
-def test_channels_of_which_a_layer_has_a_part_stay():
+def test_channels_of_which_a_layer_has_a_part_are_a_group_of_their_own():
     report = inspect_groups(settle(WideSum()), torch.zeros(2, 3))
-    assert report.groups == ()
-    reason = "a has not equally many channels of each of them"
-    assert {report.left_out[f"{name}.weight"] for name in ("a", "b", "wide")} == {reason}
+    assert [(g.name, g.num_units) for g in report.groups] == [("a.weight", 4), ("b.weight", 2)]
+    wide = [m.index for g in report.groups for m in g.members if m.name == "wide.weight"]
+    assert wide == [((0,), (1,), (2,), (3,)), ((4,), (5,))]
+    assert list(report.left_out) == ["head.weight"]
 
 
 class Scaled(nn.Module):
@@ -344,7 +345,7 @@ def test_models_of_torchvision_and_timm():
         ("conv2", 4),
         ("conv4", 6),
         ("conv6", 8),
-        ("resnet20", 9),
+        ("resnet20", 12),
         ("vgg16_bn", 13),
     ],
 )
