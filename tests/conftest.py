@@ -19,6 +19,11 @@ def _one_core() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let workers take files in the order below, not those of most tests first."""
+    config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that hold slow tests: a long one at the end leaves a core idle."""
     marks = ("slow", "ray", "mlflow")

@@ -17,6 +17,7 @@ from autoprune.search.journal import Event
 from autoprune.search.study import read_events
 from autoprune.search.summary import summarize
 from autoprune.tracking import content
+from autoprune.tracking.database import make_whole
 from autoprune.tracking.keys import save_model, study_key
 from autoprune.tracking.store import Target, find_target
 
@@ -210,6 +211,7 @@ def _connect(uri: str) -> MlflowClient:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    make_whole(uri)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

@@ -27,7 +27,8 @@ def main(arguments: list[str]) -> int:
     deadline = time.monotonic() + 60 * given.minutes
     done = True
     if given.what == "run":
-        done = all(train(s, results, given.home, deadline, given.methods) for s in settings)
+        where = {"home": given.home, "deadline": deadline, "inline": given.quick}
+        done = all(train(s, results, given.methods, **where) for s in settings)
     if not given.methods:
         report.write(settings, results, given.out)
     print("complete" if done else "not complete: run it again to go on")
@@ -35,16 +36,21 @@ def main(arguments: list[str]) -> int:
 
 
 def train(
-    setting: Setting, results: Results, home: Path, deadline: float, only: list[str] | None
+    setting: Setting,
+    results: Results,
+    only: list[str] | None,
+    *,
+    home: Path,
+    deadline: float,
+    inline: bool,
 ) -> bool:
     """Train one setting: dense runs, then what chooses the peaks, then what is reported."""
-
     entries = tuple(
         e for e in catalogue.entries(setting) if not only or e.label in only or e.like in only
     )
 
     def go(jobs: list[tuple[str, catalogue.Job]]) -> bool:
-        return run_all(jobs, results, home, setting.top, deadline)
+        return run_all(jobs, results, home, setting.top, deadline, inline=inline)
 
     dense = [("dense", catalogue.dense_job(setting, seed)) for seed in catalogue.SEEDS]
     looks = [(f"choose {e.label}", job) for e, job in catalogue.choices(setting, entries)]

@@ -22,6 +22,7 @@ def test_mlflow_runs_a_search(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     given = {"budget": "3", "space": write_space(tmp_path), "home": tmp_path / "home"}
+    given |= {"executor": "inline", "confirm-seeds": "1"}
     parameters = [part for key, value in given.items() for part in ("-P", f"{key}={value}")]
     command = [sys.executable, "-m", "mlflow", "run", str(ROOT), "-e", "search", *parameters]
     done = subprocess.run(
