@@ -19,7 +19,7 @@ LISTED = [name for name in METHODS if METHODS.get(name).listed]
 SHORT = ("--set", "train.epochs=4", "--epochs", "3")
 # The masks of both controls are their base's, by definition: other bases tell them apart.
 OWN = {
-    "scratch_e": ("--allocation", "searched:-0.2,0"),
+    "scratch_e": ("--allocation", "searched:-0.8,0"),
     "scratch_b": ("--allocation", "searched:0.8,0"),
 }
 ON_NORMS = {method for method in LISTED if task_for(method) == NORMED}
