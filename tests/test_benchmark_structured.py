@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from autoprune.core.records import LayerInfo, TaskInfo
 from autoprune.methods.base import METHODS
 from benchmarks.methods.pool import Results
 from benchmarks.structured import catalogue, counts, pursuit
@@ -101,12 +100,10 @@ def test_i_spasp_on_two_random_layers() -> None:
 
 
 def test_a_stage_that_two_jobs_share_costs_once(tmp_path: Path) -> None:
-    layers = (LayerInfo("conv1.weight", (8, 1, 3, 3), "conv", 1000),)
-    info = TaskInfo(80, 10, 10, 10, (1, 8, 8), layers, 72, 1000, "")
     setting = catalogue.FASHION
     one, other = (
         catalogue.Planned(
-            name, 0.5, catalogue.job(setting, Entry(name, name), 0.5, 0.1, 0, info, test=True)
+            name, 0.5, catalogue.job(setting, Entry(name, name), 0.5, 0.1, 0, test=True)
         )
         for name in ("filter_l1", "filter_l2")
     )

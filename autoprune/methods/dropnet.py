@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass as stage
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -129,9 +130,9 @@ class Drop(Mask):
 
     def _choose(self, scores: dict[str, Tensor], view: ModelView, context: RunContext) -> MaskSet:
         from autoprune.pruning.allocations.ranking import alive_counts, count_highest
-        from autoprune.pruning.registry import GRANULARITIES
+        from autoprune.pruning.granularities.spec import resolve_granularity
 
-        granularity = GRANULARITIES.get(self.granularity)(**self.grain)
+        granularity = resolve_granularity(self.granularity, self.grain)
         units = granularity.pool(scores, view)
         alive = alive_counts(units)
         keep: Mapping[str, int] = {n: a - num_dropped(a, self.share) for n, a in alive.items()}
@@ -173,15 +174,8 @@ def plan(request: PlanRequest) -> tuple[Stage, ...]:
 def _drop(request: PlanRequest, state: Stage, k: int) -> Stage:
     """Drop a share of what is left, where `prune_step` would go to a sparsity."""
     target: Any = prune_step(request, PARTS, state, request.config.sparsity, k)
-    return Drop(
-        parents=target.parents,
-        allocation=target.allocation,
-        sparsity=target.sparsity,
-        granularity=target.granularity,
-        of=target.of,
-        grain=target.grain,
-        share=request.params.drop,
-    )
+    given = {field.name: getattr(target, field.name) for field in fields(target)}
+    return Drop(**given, share=request.params.drop)
 
 
 def check(config: TrialConfig, params: DropNetParams) -> None:

@@ -96,7 +96,7 @@ def limit(info: TaskInfo, of: str, params: Any, *, inner: bool = False) -> float
     groups = tuple(group for group in info.units if group.inner or not inner)
     grains: Any = grain(params)
     return min(
-        known, greatest(info, groups, Grain(**grains), "macs" if of == "macs" else "weights")
+        known, greatest(info.layers, groups, Grain(**grains), "macs" if of == "macs" else "weights")
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from autoprune.core.records import TaskInfo, UnitInfo
+    from autoprune.core.records import LayerInfo, UnitInfo
 
 PARTS = 8
 """A group is never cut in coarser steps than this part of it."""
@@ -92,8 +92,8 @@ class Grain:
 
 
 def greatest(
-    info: TaskInfo,
-    groups: tuple[UnitInfo, ...],
+    layers: Sequence[LayerInfo],
+    groups: Sequence[UnitInfo],
     grain: Grain,
     of: Literal["weights", "macs"] = "weights",
 ) -> float:
@@ -101,13 +101,13 @@ def greatest(
 
     Parameters
     ----------
-    info : TaskInfo
-        The model's layers.
-    groups : tuple of UnitInfo
+    layers : sequence of LayerInfo
+        The model's prunable weights.
+    groups : sequence of UnitInfo
         Those that lose units.
     """
     total = kept = 0.0
-    for layer in info.layers:
+    for layer in layers:
         sides = list(layer.shape[:2])
         for group in groups:
             gone = group.num_units - grain.least(group.num_units)

@@ -9,19 +9,26 @@ from torch import nn
 
 from autoprune.core.records import LayerInfo, UnitInfo
 from autoprune.pruning.compact import slots
-from autoprune.pruning.granularities.channel import ChannelGranularity
-from autoprune.pruning.granularities.inner_channel import InnerChannelGranularity
+from autoprune.pruning.grain import Grain, greatest
 from autoprune.pruning.groups import find_groups
 from autoprune.pruning.low_rank import low_rank_macs, low_rank_reach, splittable
-from autoprune.pruning.masks import dense_masks
 from autoprune.pruning.readers import read_once
-from autoprune.pruning.view import ModelView, UnitGroup
+from autoprune.pruning.view import UnitGroup
 
 
 def find_reach(
-    model: nn.Module, layers: Sequence[LayerInfo], input_shape: Sequence[int]
+    model: nn.Module, layers: Sequence[LayerInfo], units: Sequence[UnitInfo]
 ) -> dict[str, float]:
     """Return the greatest shares that removing units and lowering ranks can remove.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The dense model.
+    layers : sequence of LayerInfo
+        Its prunable weights.
+    units : sequence of UnitInfo
+        Its groups, by `find_units`.
 
     Returns
     -------
@@ -31,17 +38,15 @@ def find_reach(
         those that a single layer reads go. Each also with ``_macs``: the share of the
         multiply-adds that then goes.
     """
-    groups = find_groups(model, torch.zeros(2, *input_shape))
-    parameters = dict(model.named_parameters())
-    weights = {layer.name: parameters[layer.name].detach() for layer in layers}
-    view = ModelView(weights=weights, masks=dense_masks(weights), groups=groups)
     names = splittable(model, layers)
-    inner = bool(read_once(groups))
+    inner = [group for group in units if group.inner]
     return {
-        **_unit_reach("units", ChannelGranularity() if groups else None, view, layers),
+        "units": greatest(layers, units, Grain()),
+        "units_macs": greatest(layers, units, Grain(), "macs"),
         "low_rank": low_rank_reach(layers, names),
         "low_rank_macs": low_rank_macs(layers, names),
-        **_unit_reach("inner_channel", InnerChannelGranularity() if inner else None, view, layers),
+        "inner_channel": greatest(layers, inner, Grain()),
+        "inner_channel_macs": greatest(layers, inner, Grain(), "macs"),
     }
 
 
@@ -72,20 +77,3 @@ def _entries(group: UnitGroup, names: Sequence[str]) -> dict[str, tuple[int, int
 
     found = {name: (per_unit(name, 0), per_unit(name, 1)) for name in names}
     return {name: entries for name, entries in found.items() if any(entries)}
-
-
-def _unit_reach(
-    name: str,
-    granularity: ChannelGranularity | None,
-    view: ModelView,
-    layers: Sequence[LayerInfo],
-) -> dict[str, float]:
-    """Return the shares of weights and of multiply-adds that go with all units but one."""
-    gone = macs = 0.0
-    if granularity is not None:
-        gone = granularity.reachable(view)
-        units = granularity.pool({g.name: torch.zeros(g.num_units) for g in view.groups}, view)
-        masks = granularity.select(units, dict.fromkeys(units, 0), view).masks
-        kept = sum(float(masks[layer.name].double().mean()) * layer.macs for layer in layers)
-        macs = 1.0 - kept / sum(layer.macs for layer in layers)
-    return {name: gone, f"{name}_macs": macs}

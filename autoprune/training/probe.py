@@ -45,11 +45,8 @@ def full_info(task: Task) -> TaskInfo:
     from autoprune.pruning.reach import find_reach, find_units
 
     model, info = task.build_model(0), task.info
-    return replace(
-        info,
-        reach=find_reach(model, info.layers, info.input_shape),
-        units=find_units(model, info.layers, info.input_shape),
-    )
+    units = find_units(model, info.layers, info.input_shape)
+    return replace(info, reach=find_reach(model, info.layers, units), units=units)
 
 
 def _plain(value: object) -> Any:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
 from typing import Any
 
 from autoprune.core.config import LRConfig, TaskConfig, TrialConfig
 from autoprune.core.errors import BadInput
-from autoprune.core.records import Job, LayerInfo, TaskInfo
+from autoprune.core.records import Job, TaskInfo
 from autoprune.methods.base import METHODS, complete
 from autoprune.trial.plan import check_fit, check_steps
 from benchmarks.methods.catalogue import Entry, Setting, dense_job, train_config
@@ -181,7 +180,7 @@ def usable(
     for entry in found:
         try:
             for target in setting.sparsities:
-                _check(job(setting, entry, target, setting.lr, 0, info, test=False), info)
+                _check(job(setting, entry, target, setting.lr, 0, test=False), info)
         except BadInput as error:
             refused[entry.label] = str(error)
         else:
@@ -200,66 +199,23 @@ def job(
     target: float,
     peak: float,
     seed: int,
-    info: TaskInfo,
     *,
     test: bool,
 ) -> Job:
     """Return one trial; what trains from scratch has the dense run's peak."""
     method = METHODS.get(entry.method)
-    by_macs = "macs" in method.measures
     config = TrialConfig(
         task=setting.task,
         train=train_config(setting),
         method=entry.method,
         params=entry.params,
-        sparsity=target if by_macs else sparsity_of_macs(info, setting.task, target),
-        of="macs" if by_macs else "weights",
+        sparsity=target,
+        of="macs",
         lr=LRConfig(
             name="linear", params={"peak": setting.lr if method.start == "scratch" else peak}
         ),
     )
     return Job(0, complete(config), setting.top, seed, "run", test=test)
-
-
-def sparsity_of_macs(info: TaskInfo, task: TaskConfig, target: float) -> float:
-    """Return the sparsity of the weights at which low rank removes a share of the MACs.
-
-    Both factors of a layer run at its output's size, so its MACs shrink as its weights do.
-    """
-    return _nearest(info.layers, info.num_classes, info.input_shape, task.model, task.width, target)
-
-
-@lru_cache
-def _nearest(
-    layers: tuple[LayerInfo, ...],
-    classes: int,
-    shape: tuple[int, ...],
-    model: str,
-    width: float,
-    target: float,
-) -> float:
-    """Bisect: more is removed from every layer the higher the sparsity is."""
-    from autoprune.models.build import build_model
-    from autoprune.pruning.low_rank import ranks_for_sparsity, splittable, stored_weights
-
-    names = splittable(build_model(model, classes, shape, width), layers)
-    total = sum(layer.macs for layer in layers)
-
-    def removed(sparsity: float) -> float:
-        ranks = ranks_for_sparsity(layers, sparsity, names)
-        left = sum(
-            layer.macs * stored_weights(layer.shape, ranks[layer.name]) / layer.num_weights
-            if layer.name in ranks
-            else layer.macs
-            for layer in layers
-        )
-        return 1.0 - left / total
-
-    low, high = 0, 1000
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if removed(middle / 1000) < target else (low, middle)
-    return min((low, high), key=lambda k: abs(removed(min(k, 999) / 1000) - target)) / 1000
 
 
 @dataclass(frozen=True)
@@ -277,12 +233,12 @@ def dense_runs(setting: Setting, seeds: tuple[int, ...], *, test: bool) -> list[
     return [Planned("dense", 0.0, one) for one in jobs]
 
 
-def looks(setting: Setting, info: TaskInfo) -> list[Planned]:
+def looks(setting: Setting) -> list[Planned]:
     """Return what chooses the peak of all that retrains."""
     name, target = CHOOSER
     entry, target = Entry(name, name), target if target in setting.sparsities else TARGETS[0]
     return [
-        Planned("choose", target, job(setting, entry, target, peak, 0, info, test=False))
+        Planned("choose", target, job(setting, entry, target, peak, 0, test=False))
         for peak in setting.peaks
     ]
 
@@ -292,7 +248,6 @@ def finals(
     found: tuple[Entry, ...],
     peak: float,
     seeds: tuple[int, ...],
-    info: TaskInfo,
     *,
     test: bool,
 ) -> Iterator[Planned]:
@@ -303,7 +258,7 @@ def finals(
                 yield Planned(
                     entry.label,
                     target,
-                    job(setting, entry, target, peak, seed, info, test=test),
+                    job(setting, entry, target, peak, seed, test=test),
                 )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from autoprune.core.config import TaskConfig
 from autoprune.metrics.latency import measure_latency
 from autoprune.models.build import build_model
+from autoprune.models.graph import onnx_bytes, open_onnx
 from autoprune.pruning.compact import compact
 from autoprune.pruning.groups import find_groups
 
@@ -53,12 +52,7 @@ class Nets:
 
 def exported(model: nn.Module, shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
     """Return a model as onnxruntime runs its exported file, on one thread."""
-    from autoprune.export.formats.onnx import ONNX
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / ONNX.file_name
-        ONNX.export(model, torch.zeros(2, *shape), path, {})
-        return ONNX.load(path)
+    return open_onnx(onnx_bytes(model, torch.zeros(2, *shape)), "model", 1)
 
 
 def timed(

@@ -57,7 +57,7 @@ class Table:
     def looks(self) -> list[Planned]:
         """Return what chooses the peak; nothing where there is no choice."""
         several = len(self.setting.peaks) > 1
-        return catalogue.looks(self.setting, self.info) if several else []
+        return catalogue.looks(self.setting) if several else []
 
     def peak(self, results: Results) -> float | None:
         """Return the peak of best validation accuracy, the lower where they tie."""
@@ -71,9 +71,7 @@ class Table:
 
     def finals(self, peak: float, *, late: bool) -> list[Planned]:
         """Return the reported jobs, or those that are left for last."""
-        found = catalogue.finals(
-            self.setting, self.entries, peak, self.seeds, self.info, test=self.test
-        )
+        found = catalogue.finals(self.setting, self.entries, peak, self.seeds, test=self.test)
         return [one for one in found if ((one.label, one.target) == LATE) is late]
 
 

@@ -9,9 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from autoprune.core.records import TaskInfo
 from autoprune.metrics.layers import prunable_layers
+from autoprune.models.build import build_model
 from autoprune.pruning import grain
 from autoprune.pruning.grain import Grain, greatest
 from autoprune.pruning.granularities.channel import ChannelGranularity
@@ -60,28 +62,43 @@ def test_counts_are_whole_steps_near_what_was_asked(sizes, round_to, floor) -> N
         assert found == {name: max(1, count) for name, count in wanted.items()}
 
 
-@pytest.mark.parametrize(("make", "shape"), [(tiny_mlp, (6,)), (tiny_conv, (1, 6, 6))])
+def narrow() -> nn.Module:
+    """A residual net whose stages share channels through padded shortcuts."""
+    return build_model("resnet20", 10, (3, 8, 8), 0.25)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"), [(tiny_mlp, (6,)), (tiny_conv, (1, 6, 6)), (narrow, (3, 8, 8))]
+)
 @pytest.mark.parametrize(("round_to", "floor"), [(1, 0.0), (8, 0.0), (1, 0.5), (8, 0.3)])
 def test_the_driver_s_sum_is_the_worker_s_count(make, shape, round_to, floor) -> None:
     model = make()
     layers = tuple(prunable_layers(model, torch.zeros(1, *shape)))
+    units = find_units(model, layers, shape)
     info = TaskInfo(
         *(1, 1, 1, 3, shape, layers, 1, 1, "f"),
-        reach=find_reach(model, layers, shape),
-        units=find_units(model, layers, shape),
+        reach=find_reach(model, layers, units),
+        units=units,
     )
     weights = {n: p.detach() for n, p in model.named_parameters() if p.dim() > 1}
     groups = find_groups(model, torch.zeros(2, *shape))
     view = ModelView(weights, dense_masks(weights), groups=groups)
     rule = Grain(round_to, floor)
     wanted = ChannelGranularity(round_to, floor).reachable(view)
-    assert greatest(info, info.units, rule) == pytest.approx(wanted)
+    assert greatest(info.layers, info.units, rule) == pytest.approx(wanted)
     inner = tuple(group for group in info.units if group.inner)
-    assert greatest(info, inner, rule) == pytest.approx(
+    assert greatest(info.layers, inner, rule) == pytest.approx(
         InnerChannelGranularity(round_to, floor).reachable(view)
     )
     if (round_to, floor) == (1, 0.0):
         assert info.reach["units"] == pytest.approx(wanted)
-        macs = greatest(info, inner, rule, "macs")
-        assert info.reach["inner_channel_macs"] == pytest.approx(macs)
+        for key, granularity in (
+            ("units", ChannelGranularity()),
+            ("inner_channel", InnerChannelGranularity()),
+        ):
+            pooled = granularity.pool({g.name: torch.zeros(g.num_units) for g in groups}, view)
+            masks = granularity.select(pooled, dict.fromkeys(pooled, 0), view).masks
+            kept = sum(float(masks[layer.name].double().mean()) * layer.macs for layer in layers)
+            gone = 1.0 - kept / sum(layer.macs for layer in layers)
+            assert info.reach[f"{key}_macs"] == pytest.approx(gone)
     assert replace(info) == TaskInfo.from_json(info.to_json())

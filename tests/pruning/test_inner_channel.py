@@ -13,7 +13,7 @@ from autoprune.pruning.granularities.inner_channel import InnerChannelGranularit
 from autoprune.pruning.groups import find_groups
 from autoprune.pruning.keep import keep_masks
 from autoprune.pruning.masks import dense_masks
-from autoprune.pruning.reach import find_reach
+from autoprune.pruning.reach import find_reach, find_units
 from autoprune.pruning.readers import read_once
 from autoprune.pruning.registry import ALLOCATIONS
 from autoprune.pruning.view import ModelView
@@ -84,7 +84,8 @@ def test_reach_is_told_of_a_model():
         LayerInfo("back.weight", (4, 6, 1, 1), "conv", 216),
         LayerInfo("head.weight", (6, 4), "linear", 24),
     ]
-    reach = find_reach(settle(Residual()), layers, (6, 3, 3))
+    model = settle(Residual())
+    reach = find_reach(model, layers, find_units(model, layers, (6, 3, 3)))
     assert reach["inner_channel"] == pytest.approx(40 / 96)
     # Five of six units take 5/6 of two layers' 216 with them.
     assert reach["inner_channel_macs"] == pytest.approx(2 * 180 / (3 * 216 + 24))
@@ -93,7 +94,8 @@ def test_reach_is_told_of_a_model():
 
 def test_a_model_without_such_units():
     model = nn.Sequential(nn.Linear(3, 2))
-    reach = find_reach(model, [LayerInfo("0.weight", (2, 3), "linear", 6)], (3,))
+    layers = [LayerInfo("0.weight", (2, 3), "linear", 6)]
+    reach = find_reach(model, layers, find_units(model, layers, (3,)))
     assert (reach["inner_channel"], reach["inner_channel_macs"]) == (0.0, 0.0)
     with pytest.raises(TaskError, match="must have channels or neurons"):
         InnerChannelGranularity().pool({}, view_of(model, (2, 3)))

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.core.seeds import torch_stream
 from autoprune.pruning.readers import by_position
-from autoprune.pruning.signals.base import Scorable
+from autoprune.pruning.signals.base import Scorable, scoring_batches
 from autoprune.pruning.view import UnitGroup
 
 NUM_IMAGES = 2000
@@ -85,10 +84,8 @@ def _means(
     for name in sorted(readers):
         model.get_submodule(name).register_forward_pre_hook(partial(add, name=name))
     device = next(model.parameters()).device
-    train = task.data.train
-    order = torch.randperm(train.size, generator=torch_stream(seed, "score"))[:NUM_IMAGES]
     with torch.no_grad():
-        for inputs, _ in train.batches(BATCH, order=order):
+        for inputs, _ in scoring_batches(task, seed, NUM_IMAGES, BATCH):
             model(inputs.to(device))
     means = {name: total / counts[name] for name, total in sums.items()}
     return {group.name: _of_group(group, means) for group in groups}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -35,6 +35,15 @@ class Scorable(Protocol):
     def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
         """Outputs and targets to the mean loss of a batch."""
         ...
+
+
+def scoring_batches(
+    task: Scorable, seed: int, num_images: int, batch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield training images without augmentation, drawn by the stream ``score``, and targets."""
+    train = task.data.train
+    order = torch.randperm(train.size, generator=torch_stream(seed, "score"))[:num_images]
+    yield from train.batches(batch, order=order)
 
 
 def balanced_sample(targets: Tensor, per_class: int, seed: int) -> Tensor:

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from autoprune.core.errors import TaskError
-from autoprune.core.seeds import torch_stream
 from autoprune.metrics.layers import prunable_parameters
 from autoprune.pruning.readers import rows_of, units_with
-from autoprune.pruning.signals.base import Scorable
+from autoprune.pruning.signals.base import Scorable, scoring_batches
 from autoprune.pruning.view import UnitGroup
 
 NUM_IMAGES = 1000
@@ -177,10 +176,8 @@ def contribution(
     model.eval()
     meters = {name: _meter(model, name, reduce) for name in prunable_parameters(model)[0]}
     device = next(model.parameters()).device
-    train = task.data.train
-    order = torch.randperm(train.size, generator=torch_stream(seed, "score"))[:NUM_IMAGES]
     with torch.no_grad():
-        for inputs, _ in train.batches(BATCH, order=order):
+        for inputs, _ in scoring_batches(task, seed, NUM_IMAGES, BATCH):
             model(inputs.to(device))
         found: dict[str, Tensor] = {}
         for name, meter in meters.items():

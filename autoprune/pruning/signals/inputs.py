@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from autoprune.core.errors import TaskError
-from autoprune.core.seeds import torch_stream
 from autoprune.metrics.layers import prunable_parameters
-from autoprune.pruning.signals.base import Scorable
+from autoprune.pruning.signals.base import Scorable, scoring_batches
 from autoprune.pruning.view import UnitGroup
 
 NUM_IMAGES = 1000
@@ -75,10 +74,8 @@ def input_rms(
     for name in names:
         watch(name)
     device = next(model.parameters()).device
-    train = task.data.train
-    order = torch.randperm(train.size, generator=torch_stream(seed, "score"))[:NUM_IMAGES]
     with torch.no_grad():
-        for inputs, _ in train.batches(BATCH, order=order):
+        for inputs, _ in scoring_batches(task, seed, NUM_IMAGES, BATCH):
             model(inputs.to(device, torch.float64))
     for name in names:
         if name not in counts:

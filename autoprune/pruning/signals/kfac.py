@@ -17,7 +17,7 @@ from autoprune.core.seeds import torch_stream
 from autoprune.metrics.layers import prunable_parameters
 from autoprune.pruning.compact import Slot, live_entries, slots
 from autoprune.pruning.readers import by_position
-from autoprune.pruning.signals.base import Scorable
+from autoprune.pruning.signals.base import Scorable, scoring_batches
 from autoprune.pruning.view import UnitGroup
 
 NUM_IMAGES = 1000
@@ -243,10 +243,8 @@ def _losses(
 ) -> Iterator[tuple[Tensor, int]]:
     """Yield the sum of a batch's losses, and its size; the gradient of an image is its own."""
     first = next(model.parameters())
-    train = task.data.train
-    order = torch.randperm(train.size, generator=torch_stream(seed, "score"))[:NUM_IMAGES]
     draws = torch_stream(seed, "labels")
-    for inputs, targets in train.batches(BATCH, order=order):
+    for inputs, targets in scoring_batches(task, seed, NUM_IMAGES, BATCH):
         # A copy that is no leaf: a model may work on its input in place.
         outputs = model(inputs.to(first).detach().requires_grad_().clone())
         if labels == "sampled":

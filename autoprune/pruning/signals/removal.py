@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from autoprune.core.seeds import torch_stream
 from autoprune.pruning.compact import BUFFERS, Slot, slots
 from autoprune.pruning.signals.activation import BATCH, NUM_IMAGES
-from autoprune.pruning.signals.base import Scorable
+from autoprune.pruning.signals.base import Scorable, scoring_batches
 from autoprune.pruning.view import UnitGroup
 
 
@@ -42,9 +41,7 @@ def removal_order(
     and its batch norm's shift, as in the exported net.
     """
     model.eval()
-    train = task.data.train
-    order = torch.randperm(train.size, generator=torch_stream(seed, "score"))[:NUM_IMAGES]
-    batches = list(train.batches(BATCH, order=order))
+    batches = list(scoring_batches(task, seed, NUM_IMAGES, BATCH))
     made = {
         group.name: [p for p in slots([group]) if p.name.rpartition(".")[2] not in BUFFERS]
         for group in groups
