@@ -52,8 +52,9 @@ def anatomy(
     """
     report = inspect_groups(model, torch.zeros(2, *input_shape))
     able = set(splittable(model, layers))
+    order = {name: position for position, (name, _) in enumerate(model.named_modules())}
     return {
-        "groups": [_group(group) for group in report.groups],
+        "groups": [_group(group, order) for group in report.groups],
         "units_stay": _units_stay(report, layers),
         "rank_stays": [layer.name for layer in layers if layer.name not in able],
         "tied": _tied(model),
@@ -70,10 +71,10 @@ def _layer(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _group(group: UnitGroup) -> dict[str, Any]:
+def _group(group: UnitGroup, order: Mapping[str, int]) -> dict[str, Any]:
     def names(role: str) -> list[str]:
-        found = (_layer(m.name) for m in group.members if m.role == role)
-        return list(dict.fromkeys(found))
+        found = {_layer(m.name) for m in group.members if m.role == role}
+        return sorted(found, key=order.__getitem__)
 
     return {
         "name": group.name,

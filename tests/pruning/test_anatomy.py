@@ -88,3 +88,10 @@ def test_a_net_that_cannot_be_traced_says_so(monkeypatch: pytest.MonkeyPatch) ->
     found = look(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), 4)
     assert found["groups"] == []
     assert found["units_stay"] == {"0.weight": UNTRACED, "1.weight": UNTRACED}
+
+
+def test_layers_of_a_group_stand_in_the_model_s_order() -> None:
+    groups = look(build_model("resnet20", 10, (1, 8, 8), 0.25), 1, 8, 8)["groups"]
+    made = {group["name"]: group["make"][0] for group in groups}
+    for stem in ("conv1", "layer2.0.conv2", "layer3.0.conv2"):  # what they are told apart by
+        assert made[f"{stem}.weight"] == stem
