@@ -6,9 +6,10 @@ Notes
 sparsity; papers count units or multiply-adds. ``uniform`` takes the same share of every group of
 units, ``global`` ranks the units of all groups together.
 
-# Deviation: groups are cut in steps of eight units, which runtimes like (an eighth of the group
-where it has fewer than 64), and under ``global`` none loses more than nine tenths of its units;
-papers cut single units, and some of them empty layers. ``round_to: 1`` and ``floor: 0`` undo both.
+# Deviation: groups are cut to multiples of eight units, by which runtimes go through channels
+(below eight to finer steps, so that narrow nets stay prunable), and under ``global`` none loses
+more than nine tenths of its units; papers cut single units, and some of them empty layers.
+``round_to: 1`` and ``floor: 0`` undo both.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class GrainParams:
     allocation : str
         How many units each group keeps.
     round_to : int
-        Kept units per group are a multiple of it, or of an eighth of the group's units where that
-        is less.
+        Kept units per group are a multiple of it, or all; fewer than that go in finer steps, of
+        about an eighth of the group, as does the one group that makes the sum come out.
     floor : float
         With allocation ``global``, the least share of its units that a group keeps.
     """

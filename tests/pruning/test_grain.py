@@ -31,13 +31,18 @@ def test_the_docstrings_hold() -> None:
     assert doctest.testmod(grain).failed == 0
 
 
-def test_narrow_groups_go_in_finer_steps() -> None:
-    # Card: eight at a time, an eighth of a narrow group, never below one step.
-    steps = {4: 1, 8: 1, 16: 2, 32: 4, 63: 7, 64: 8, 512: 8}
+def test_only_below_the_first_multiple_do_narrow_groups_go_in_finer_steps() -> None:
+    # Card: eight at a time; below eight an eighth of the group, where that divides eight.
+    steps = {4: 1, 8: 1, 16: 2, 24: 2, 32: 4, 60: 4, 64: 8, 512: 8}
     assert {size: Grain(8).step(size) for size in steps} == steps
     assert {size: Grain(8).least(size) for size in steps} == steps
-    # A tenth of 100 is 10 units, of which 16 is the next multiple.
+    counts = {size: {Grain(8).at_most(k, size) for k in range(size + 1)} for size in (6, 16, 60)}
+    assert counts[6] == {0, 1, 2, 3, 4, 5, 6}
+    assert counts[16] == {0, 2, 4, 6, 8, 16}
+    assert counts[60] == {0, 4, 8, 16, 24, 32, 40, 48, 56, 60}
+    # A tenth of 100 is 10 units, of which 16 is the next multiple; of 60 it is 6, and then 8.
     assert Grain(8, 0.1).least(100) == 16
+    assert Grain(8, 0.1).least(60) == 8
     assert Grain(1, 0.1).least(100) == 10
     assert Grain(1, 0.0).least(100) == 1
 
@@ -50,13 +55,14 @@ def test_counts_are_whole_steps_near_what_was_asked(sizes, round_to, floor) -> N
     wanted = {str(k): round(size * share) for k, (size, share) in enumerate(sizes)}
     found = rule.counts(wanted, num, num)
     for name, count in found.items():
-        step = rule.step(num[name])
-        assert count == num[name] or count % step == 0
+        step = rule.widest(num[name])
+        assert count % rule.step(num[name]) == 0 or count == num[name]
         assert rule.least(num[name]) <= count <= num[name]
         if wanted[name] >= rule.least(num[name]):
             assert abs(count - wanted[name]) < step
+    assert sum(n != rule.at_most(n, num[name]) for name, n in found.items()) <= 1
     free = [n for n in num if rule.least(num[n]) <= wanted[n]]
-    most = max(rule.step(size) for size in num.values())
+    most = max(rule.widest(size) for size in num.values())
     assert abs(sum(found[n] - wanted[n] for n in free)) <= most / 2
     if round_to == 1 and floor == 0:
         assert found == {name: max(1, count) for name, count in wanted.items()}

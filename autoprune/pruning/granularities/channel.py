@@ -79,7 +79,8 @@ class ChannelGranularity:
         most = sum(_num_alive(layer) for layer in units.values())
         low, high = counts_around(kept, most, target)
         # Counts in steps do not rise evenly with what is asked of the allocation: look around.
-        around = max((self.grain.step(layer.num_units) for layer in units.values()), default=1) - 1
+        widest = [self.grain.widest(layer.num_units) for layer in units.values()]
+        around = max(widest, default=1) - 1
         near = range(min(high + around, most), max(low - around, 0) - 1, -1)
         # Tie-break: of equally near counts the greatest.
         return min(near, key=lambda count: abs(kept(count) - target))
@@ -107,7 +108,8 @@ class ChannelGranularity:
         """Return one bool vector per group."""
         sizes = {name: layer.num_units for name, layer in units.items()}
         alive = {name: _num_alive(layer) for name, layer in units.items()}
-        counts = self.grain.counts({name: keep[name] for name in units}, sizes, alive)
+        held = {name: layer.weights_per_unit for name, layer in units.items()}
+        counts = self.grain.counts({name: keep[name] for name in units}, sizes, alive, held)
         return {name: top_k_mask(units[name].scores, count) for name, count in counts.items()}
 
 
