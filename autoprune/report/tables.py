@@ -39,12 +39,6 @@ def _numbers(table: Table, *names: str) -> None:
         table.add_column(name, justify="right", no_wrap=True)
 
 
-def _words(table: Table, *names: str) -> None:
-    for name in names:
-        whole = name == "method"  # the name one types; the others may wrap
-        table.add_column(name, overflow="fold", min_width=min(len(name), 8), no_wrap=whole)
-
-
 def _cells(*values: object) -> list[Text]:
     """Make cells of plain text, in which rich looks for no markup."""
     return [Text(NONE if value is None or value == "" else str(value)) for value in values]
@@ -67,10 +61,14 @@ def front_table(summary: Summary) -> RenderableType:
         f"n = {number} seed{'' if seeds == [1] else 's'}; accuracies in %{legend}{_timed(summary)}",
     )
     cost, column = _cost_column(summary)
-    _numbers(table, "sparsity", "val acc", "test ± 95 %", column)
-    _words(table, "method", "lr", "alloc")
+    _numbers(table, "sparsity", "val acc", "test ±95 %", column)
+    recipes = [", ".join(filter(None, _recipe(entry))) for entry in front]
+    longest = max(len(word) for text in recipes for word in text.split() or [""])
+    table.add_column("method", no_wrap=True)
+    # On a narrow terminal it wraps, but never within a name.
+    table.add_column("lr, alloc", overflow="fold", min_width=max(longest, len("lr, alloc")))
     table.add_column("trial", no_wrap=True)
-    for entry in front:
+    for entry, recipe in zip(front, recipes, strict=True):
         test = plus_minus(entry.get("test_accuracy"), entry.get("test_ci95"))
         table.add_row(
             *_cells(
@@ -79,12 +77,16 @@ def front_table(summary: Summary) -> RenderableType:
                 test,
                 cost(entry),
                 entry["method"] + KIND_MARKS.get(entry["kind"], ""),
-                entry.get("lr_schedule"),
-                split_spec(entry.get("allocation") or "")[0] or None,
+                recipe,
                 entry["trial"],
             )
         )
     return table
+
+
+def _recipe(entry: Entry) -> tuple[str | None, str]:
+    """Return a point's schedule and allocation, as a front has room for them."""
+    return entry.get("lr_schedule"), split_spec(entry.get("allocation") or "")[0]
 
 
 def _dense_cost(summary: Summary) -> str:

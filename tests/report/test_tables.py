@@ -39,7 +39,7 @@ def test_the_front_names_its_columns_and_its_n(summary: dict[str, Any]) -> None:
     for name in (
         "sparsity",
         "val acc",
-        "test ± 95 %",
+        "test ±95 %",
         "MACs",
         "method",
         "lr",
