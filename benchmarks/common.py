@@ -39,9 +39,11 @@ class Row:
     value : float
         A median, or a ratio of medians.
     unit : str
-        ``ratio``, ``ms``, ``s``, ``share`` or ``jobs/h``.
+        ``ratio``, ``ms``, ``s``, ``share``, ``times``, ``jobs``, ``faults`` or
+        ``jobs/h``.
     limit : float or None
-        What it must not exceed (not fall below, for shares); None where nothing was promised.
+        What it must not exceed (not fall below, for shares and times); None where nothing was
+        promised.
     count : int
         Repetitions behind the median.
     note : str
@@ -60,7 +62,9 @@ class Row:
         """Whether the limit is kept; None without one."""
         if self.limit is None:
             return None
-        return self.value >= self.limit if self.unit == "share" else self.value <= self.limit
+        if self.unit in ("share", "times"):
+            return self.value >= self.limit
+        return self.value <= self.limit
 
 
 def in_turns(

@@ -81,7 +81,7 @@ def test_other_programs_in_shell_blocks_exist():
         elif words[0] == "python":
             assert (ROOT / words[1]).is_file()
         else:
-            assert words[0] in {"pip", "autoprune", "mlflow"}
+            assert words[0] in {"pip", "autoprune", "mlflow", "ray"}
 
 
 def test_the_mlflow_project_has_what_the_docs_type():

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
+from autoprune.core.config import TrialConfig
 from autoprune.core.errors import AutoPruneError, ConfigError
 from autoprune.core.records import Job, JobResult, TaskInfo
 from autoprune.search import confirm
@@ -21,7 +22,7 @@ from autoprune.search.front import front, points
 from autoprune.search.journal import Event, Journal
 from autoprune.search.plans import Planner
 from autoprune.search.sampler import make_sampler
-from autoprune.search.state import State
+from autoprune.search.state import SEARCH, State
 from autoprune.search.strategies import View, get_strategy
 from autoprune.space import Space
 from autoprune.space.objectives import no_gain
@@ -181,12 +182,23 @@ class Engine:
             if not self.state.pending:
                 _LOG.warning("the space holds nothing further to try; confirming what there is")
         if self.state.confirm is None:
-            if self.state.pending:
-                return WAIT
+            if any(job.purpose in SEARCH for job in self.state.pending):
+                return self._ahead()
             if all(record.result.status == "failed" for record in self.state.searched):
                 return self._end("failed")
             self._choose_finalists()
         return self._confirm()
+
+    def _ahead(self) -> Job | Signal:
+        """Issue a baseline while the search's last jobs run on other workers, or wait for them.
+
+        Baselines do not depend on the front, and with every search job issued nothing that they
+        say can steer it. How many an epoch or time budget pays for is known after the search
+        only. With one job out a second worker waits, so two workers decide as they always did.
+        """
+        over = self.budget.unit == "jobs" and self._search_is_over
+        several = len(self.state.pending) > 1
+        return (self._first_of(self._controls) if over and several else None) or WAIT
 
     def _end(self, status: str) -> Signal:
         if self.state.pending:
@@ -220,13 +232,7 @@ class Engine:
     def _choose_finalists(self) -> None:
         """Write down who is confirmed, and against which baselines."""
         found = front(points(self.state.searched, self.space.objectives, self.info))
-        seeds = confirm.confirm_seeds(self.seed, self.options.confirm_seeds)
-        controls = [
-            (name, config)
-            for name, config in confirm.baselines(self.space)
-            if self.planner.lowest_rung(config) is not None
-        ]
-        wanted = confirm.groups(confirm.finalists(found), controls, seeds)
+        wanted = confirm.groups(confirm.finalists(found), self._references, self._seeds)
         if self.budget.unit != "jobs":
             wanted = confirm.affordable(wanted, self._cost_once(), self._epochs_left)
         self._write(confirm.event(wanted, self.space.top))
@@ -253,24 +259,45 @@ class Engine:
             return math.inf
         return (self.budget.amount - self.state.time_s) * spent / max(self.state.time_s, 1e-9)
 
+    @property
+    def _seeds(self) -> tuple[int, ...]:
+        return confirm.confirm_seeds(self.seed, self.options.confirm_seeds)
+
     @cached_property
-    def _queue(self) -> dict[tuple[str, int, str], confirm.Planned]:
+    def _references(self) -> list[tuple[str, TrialConfig]]:
+        """The baselines that are long enough for their methods."""
+        return [
+            (name, config)
+            for name, config in confirm.baselines(self.space)
+            if self.planner.lowest_rung(config) is not None
+        ]
+
+    @cached_property
+    def _controls(self) -> list[confirm.Planned]:
+        """The baselines' jobs, in order."""
+        groups = confirm.groups([], self._references, self._seeds)
+        return [planned for group in groups for planned in group]
+
+    @cached_property
+    def _queue(self) -> list[confirm.Planned]:
         """The jobs after the search, in order (read once `confirm` is journaled)."""
-        planned = confirm.queue(self.state.confirm or {})
-        return {(p.config.trial_id, p.seed, p.tag): p for p in planned}
+        return confirm.queue(self.state.confirm or {})
 
     def _confirm(self) -> Job | Signal:
-        """Issue the next job of the confirmation that need not wait."""
-        left = [p for key, p in self._queue.items() if key not in self.state.confirming]
-        if not left:
-            return self._end("complete")
-        for planned in left:
+        """Issue the next job of the confirmation that need not wait, until all are done."""
+        return self._first_of(self._queue) or self._end("complete")
+
+    def _first_of(self, wanted: list[confirm.Planned]) -> Job | None:
+        """Issue the first of these jobs that was not issued yet and waits for no stage."""
+        for planned in wanted:
+            if (planned.config.trial_id, planned.seed, planned.tag) in self.state.confirming:
+                continue
             job = planned.job(len(self.state.jobs), self.space.top)
             if not self.planner.blocked(job):
                 if not self.state.test_read:
                     self._write({"event": "test"})
                 return self._issue(job)
-        return WAIT
+        return None
 
 
 def check_fits(space: Space, view: View) -> None:

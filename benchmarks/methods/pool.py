@@ -31,10 +31,13 @@ class Results:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self.rows: dict[str, dict[str, Any]] = {}
-        for line in path.read_text().splitlines(keepends=True) if path.exists() else ():
-            if line.endswith("\n"):
-                row = json.loads(line)
-                self.rows[row["key"]] = row
+        data = path.read_bytes() if path.exists() else b""
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            os.truncate(path, len(whole))  # else the next row would be glued to it
+        for line in whole.splitlines():
+            row = json.loads(line)
+            self.rows[row["key"]] = row
 
     def add(self, row: dict[str, Any]) -> None:
         """Keep a row."""

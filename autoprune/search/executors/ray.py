@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
+from autoprune.core.errors import ConfigError
 from autoprune.search.executors.base import Asked
 
 MAX_FAILURES = 2
@@ -89,6 +90,8 @@ class RayExecutor:
             were out are lost and are issued again on resume.
         BadInput
             As a worker raised it when it opened its context.
+        ConfigError
+            If there is no cluster at `address`, or it does not let this process in.
         AutoPruneError
             If a worker could not open its context for any other reason.
         """
@@ -130,7 +133,17 @@ class RayExecutor:
                 "object_store_memory": _OBJECT_STORE_BYTES,
                 "include_dashboard": False,
             }
-        ray.init(address=self.address or "local", **options)
+        try:
+            ray.init(address=self.address or "local", **options)
+        except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+            if self.address is None:
+                raise
+            raise ConfigError(
+                "--ray-address",
+                f"must be a running cluster that lets this process in ({str(error).strip()})",
+                self.address,
+                "start one (`ray start --head`); if it wants a token, set RAY_AUTH_MODE=token",
+            ) from error
 
     def _tune(
         self, engine: Asked, storage: str, interrupted: threading.Event, owns_ray: bool

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from autoprune.core.config import TrialConfig
-from autoprune.core.errors import DataError
+from autoprune.core.errors import ConfigError, DataError
 from autoprune.core.records import Job, JobResult
+from autoprune.core.registry import load_object
 from autoprune.search.executors.ray import RayExecutor, threads_per_job
 from autoprune.search.executors.ray_searcher import EngineSearcher
 from autoprune.search.executors.ray_worker import run_in_worker
@@ -208,6 +209,22 @@ def test_a_setup_that_cannot_be_imported_is_told() -> None:
     assert str(refusal) == (
         "a worker could not start: ModuleNotFoundError: No module named 'no_such_module'"
     )
+
+
+@pytest.mark.parametrize("name", ["builtins:ConnectionError", "ray.exceptions:AuthenticationError"])
+def test_a_cluster_that_does_not_answer_or_wants_a_token_is_told(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    def refuse(**options: Any) -> None:
+        raise load_object(name)("no entry")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(ConfigError, match=r"--ray-address must be .*no entry.*RAY_AUTH_MODE"):
+        RayExecutor(2, SETUP, {"threads": 1}, address="127.0.0.1:1")._connect()
+    with pytest.raises(load_object(name)):
+        RayExecutor(2, SETUP, {"threads": 1})._connect()
 
 
 def test_a_failure_stops_the_handing_out() -> None:
