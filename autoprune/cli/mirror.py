@@ -53,6 +53,17 @@ def register_champion(mirror: Mirror, trial: str) -> None:
             _LOG.warning("no champion in MLflow: %s", error)
 
 
+def lacks_champion(mirror: Mirror) -> bool:
+    """Whether a mirrored study has no registered model; told, and False, if MLflow fails."""
+    from autoprune.tracking.keys import has_champion
+
+    try:
+        return not has_champion(mirror.ids, mirror.study)
+    except Exception as error:  # noqa: BLE001 - MLflow's stores raise what they like
+        _LOG.warning("no champion in MLflow: %s", error)
+        return False
+
+
 def sync_study(home: Path, study: str, tracking_uri: str | None) -> dict[str, str | None]:
     """Mirror one study as it stands; return where it is."""
     mirror = make_mirror(home, study, tracking_uri)

@@ -197,8 +197,8 @@ def _register(mirror: Mirror, summary: dict[str, Any], limits: Limits) -> None:
 
 
 def _found_in_mlflow(session: Session, limits: Limits, tracking_uri: str | None) -> dict[str, Any]:
-    """Bring MLflow up to a finished study, where it can be reached."""
-    from autoprune.cli.mirror import make_mirror
+    """Bring MLflow up to a finished study, where it can be reached; its champion, too."""
+    from autoprune.cli.mirror import lacks_champion, make_mirror
     from autoprune.core.errors import AutoPruneError
 
     mirror = make_mirror(session.request.home, session.name, tracking_uri)
@@ -206,6 +206,9 @@ def _found_in_mlflow(session: Session, limits: Limits, tracking_uri: str | None)
         mirror.sync()
     except AutoPruneError as error:
         show(f"note: {error}")
+    else:
+        if lacks_champion(mirror):
+            _register(mirror, session.summary(), limits)
     return mirror.ids
 
 

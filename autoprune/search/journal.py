@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -61,12 +62,16 @@ class Journal:
 
     @staticmethod
     def _write(path: Path, line: str) -> None:
+        before = path.stat().st_size if path.exists() else 0
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
+            # A part that fitted would be joined by what another worker's result appends next.
+            with contextlib.suppress(OSError):
+                os.truncate(path, before)
             raise StudyError(
                 str(path),
                 f"cannot be written ({error.strerror})",

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from autoprune.core.errors import StudyError
 
 VERSION = 1
 DEFAULT_CAP_BYTES = 8 * 2**30
+LEFT_AFTER_S = 24 * 3600.0
+"""A file under a temporary name is a dead writer's once it is so old."""
 
 
 def file_of(root: Path, key: str) -> Path:
@@ -26,11 +30,15 @@ def size_bytes(root: Path) -> int:
 def trim(root: Path, pinned: Iterable[str] = (), cap_bytes: int = DEFAULT_CAP_BYTES) -> int:
     """Remove the least recently used states above a size; return how many.
 
+    What writers that died left under temporary names goes, too: no reader ever takes it for a
+    state, but it takes room.
+
     Parameters
     ----------
     pinned : iterable of str
         Keys that stay whatever their age: finalists.
     """
+    _remove_leftovers(root)
     keep = set(pinned)
     files = [(p.stat().st_mtime, p.stat().st_size, p) for p in root.glob("*/*.safetensors")]
     excess, removed = sum(size for _, size, _ in files) - cap_bytes, 0
@@ -41,6 +49,14 @@ def trim(root: Path, pinned: Iterable[str] = (), cap_bytes: int = DEFAULT_CAP_BY
             path.unlink(missing_ok=True)
             excess, removed = excess - size, removed + 1
     return removed
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove temporary files that no writer can be at any more, on this machine or another."""
+    for path in root.glob(f"*/{tempfile.gettempprefix()}*"):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < time.time() - LEFT_AFTER_S:
+                path.unlink()
 
 
 def check_usable(root: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from autoprune.search.study import study_folder
@@ -38,3 +39,25 @@ def save_model(path: Path, folder: Path) -> None:
         artifacts={"folder": str(folder)},
         pip_requirements=[f"autoprune=={version('autoprune')}"],
     )
+
+
+def has_champion(ids: Mapping[str, str | None], study: str) -> bool:
+    """Whether the model of a study's run is registered: a search may die before it is.
+
+    Parameters
+    ----------
+    ids : mapping
+        `Mirror.ids` of a study that was mirrored.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    uri = ids["tracking_uri"]
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    try:
+        version = client.get_model_version_by_alias(f"autoprune-{study}", "champion")
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return False
+        raise
+    return bool(version.run_id == ids["run_id"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,23 @@ def test_a_full_disk_is_a_study_error() -> None:
     journal.path = Path("/dev/full")  # which cannot be read to its end, so not opened as a journal
     with pytest.raises(StudyError, match="No space left"):
         journal.append(HEADER)
+
+
+def test_a_line_that_fits_in_part_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    journal = Journal(path)
+    journal.append(HEADER)
+    size = path.stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5, before[1]))
+    try:
+        with pytest.raises(StudyError, match="cannot be written"):
+            journal.append({"event": "test"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.stat().st_size == size
+    journal.append({"event": "test"})  # as another worker's result does while the search ends
+    assert Journal(path).events == journal.events
 
 
 def test_listeners_hear_every_event() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,17 @@ def test_a_store_below_its_cap_is_left_alone(tmp_path: Path) -> None:
     assert trim(tmp_path) == 0
     assert trim(tmp_path, cap_bytes=size_bytes(tmp_path)) == 0
     assert on_disk(tmp_path, keys) == [0, 1, 2]
+
+
+def test_what_dead_writers_left_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    keys = fill(tmp_path, 2)
+    folder = file_of(tmp_path, keys[0]).parent
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as left:
+        left.write(b"half a st")
+    old, new = Path(left.name), folder / f"{tempfile.gettempprefix()}new"
+    new.write_bytes(b"half")
+    os.utime(old, (1_000, 1_000))
+    assert trim(tmp_path) == 0
+    assert not old.exists()
+    assert new.exists()
+    assert on_disk(tmp_path, keys) == [0, 1]

@@ -14,6 +14,7 @@ import pytest
 
 from autoprune.core.errors import AutoPruneError, StudyError
 from autoprune.search.summary import summarize
+from autoprune.tracking.keys import has_champion
 from autoprune.tracking.mlflow import Mirror, sync
 from autoprune.tracking.store import default_uri
 from tests.tracking.study import job_events, make_events, write_events
@@ -353,7 +354,11 @@ def test_the_champion_is_registered_and_loads_with_pickle_refused(
 
     write_events(home, make_events(2, end="complete"))
     mirror = Mirror(home, "digits")
+    mirror.sync()
+    assert not has_champion(mirror.ids, "digits")
     assert [mirror.register_champion(exported) for _ in range(2)] == ["1", "2"]
+    assert has_champion(mirror.ids, "digits")
+    assert not has_champion({**mirror.ids, "run_id": "another"}, "digits")
     assert capfd.readouterr() == ("", "")
     version = client.get_model_version_by_alias("autoprune-digits", "champion")
     assert (int(version.version), version.run_id) == (2, mirror.ids["run_id"])

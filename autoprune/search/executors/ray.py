@@ -166,7 +166,7 @@ class RayExecutor:
             run_config=tune.RunConfig(
                 name="jobs",
                 storage_path=storage,
-                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                failure_config=tune.FailureConfig(max_failures=0),  # the searcher tries again
                 verbose=0,
                 callbacks=[Watch(interrupted, searcher, owns_ray)],
             ),

@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray import tune
 from ray.tune.search import Searcher
 
@@ -20,6 +23,9 @@ from autoprune.search.executors.ray_worker import failed_result
 
 if TYPE_CHECKING:
     from autoprune.search.executors.base import Asked
+
+LOOK_EVERY_S = 5.0
+LOST = "search: Ray's own process has died; the same command with --resume goes on from here"
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,18 +51,19 @@ class Watch(tune.Callback):  # type: ignore[misc] # ray is untyped
         self, interrupted: threading.Event, searcher: EngineSearcher, owns_ray: bool
     ) -> None:
         self._interrupted, self._searcher, self._owns_ray = interrupted, searcher, owns_ray
+        self._looked_s = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Raise if there is a reason to."""
+        if self._owns_ray and time.monotonic() - self._looked_s > LOOK_EVERY_S:
+            self._looked_s = time.monotonic()
+            if not any(node["Alive"] for node in ray.nodes()):
+                # Tune would wait for ever for a node to start the workers on.
+                self._searcher.failure = AutoPruneError(LOST)
         if self._interrupted.is_set() and self._owns_ray:
             raise KeyboardInterrupt
         if self._interrupted.is_set() or self._searcher.failure is not None:
             raise Stop
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tell of a lost process."""
-        number = json.loads(trial.config["job"])["number"]
-        _LOG.warning("job %d lost its worker process and is started again", number)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -70,7 +77,12 @@ class EngineSearcher(Searcher):  # type: ignore[misc] # ray is untyped
     engine : Asked
         Asked from Tune's event loop, so its answers must be quick.
     max_failures : int
-        How often Tune starts a job again whose process died.
+        How often a job is started again whose process died.
+
+    Notes
+    -----
+    A job that lost its process is handed out again as a new Tune trial. Tune's own recovery gives
+    a trial up at once when the process dies that it is about to reuse.
     """
 
     def __init__(self, engine: Asked, max_failures: int) -> None:
@@ -78,26 +90,41 @@ class EngineSearcher(Searcher):  # type: ignore[misc] # ray is untyped
         self.failure: Exception | None = None
         self._engine, self._max_failures = engine, max_failures
         self._out: dict[str, dict[str, Any]] = {}
+        self._again: list[dict[str, Any]] = []
+        self._deaths: Counter[int] = Counter()
         self._waits = False
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         """Return a job as a Tune configuration, None to wait, or ``FINISHED``."""
+        if self.failure is not None:
+            return None
+        if self._again:
+            return self._hand_out(trial_id, self._again.pop(0))
         # Until something is recorded the engine's answer stays the same: it is not asked.
-        if self._waits or self.failure is not None:
+        if self._waits:
             return None
         job = self._engine.next()
         if isinstance(job, Job):
-            self._out[trial_id] = job.to_json()
-            return {"job": json.dumps(self._out[trial_id])}
+            return self._hand_out(trial_id, job.to_json())
         self._waits = bool(self._out)
         return None if self._waits else str(Searcher.FINISHED)
+
+    def _hand_out(self, trial_id: str, job: dict[str, Any]) -> dict[str, str]:
+        self._out[trial_id] = job
+        return {"job": json.dumps(job)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Record a finished job, or one whose process died once too often."""
+        """Record a finished job, or one whose process died once too often; else start it again."""
         job = self._out.pop(trial_id)
         self._waits = False
+        if error or result is None:
+            self._deaths[job["number"]] += 1
+            if self._deaths[job["number"]] <= self._max_failures:
+                _LOG.warning("job %d lost its worker process and is started again", job["number"])
+                self._again.append(job)
+                return
         try:
             self._record(job, None if error else result)
         except Exception as failure:  # noqa: BLE001 - Tune would swallow it; `Watch` raises it

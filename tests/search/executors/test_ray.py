@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,6 +149,21 @@ def test_a_worker_that_refuses_its_settings_ends_the_search(instance: None, tmp_
     with pytest.raises(DataError, match="data must be there; fetch it"):
         RayExecutor(2, SETUP, {"folder": str(tmp_path), "refuse": True}).run(engine)
     assert engine.recorded == []
+
+
+def test_a_node_that_dies_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    from autoprune.search.executors import ray_searcher
+
+    alive = [True]
+    monkeypatch.setattr(ray_searcher, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(ray_searcher.ray, "nodes", lambda: [{"Alive": alive[0]}])
+    searcher = ray_searcher.EngineSearcher(ListEngine([""]), 2)
+    watch = ray_searcher.Watch(threading.Event(), searcher, owns_ray=True)
+    watch.on_step_begin(0, [])
+    alive[0] = False
+    with pytest.raises(ray_searcher.Stop):
+        watch.on_step_begin(1, [])
+    assert "--resume goes on" in str(searcher.failure)
 
 
 def test_an_exception_of_the_engine_comes_through(instance: None, tmp_path: Path) -> None:
