@@ -55,6 +55,18 @@ class Registry(Generic[T]):
             targets[point.name] = point.value
         return targets
 
+    def lend(self, name: str, entry: T) -> None:
+        """Let `get` find an entry in this process, unlisted: for variants made at run time.
+
+        Raises
+        ------
+        ConfigError
+            If the name is a registered one.
+        """
+        if name in self._targets:
+            raise ConfigError(f"{self.what} {name!r}", "must not take a registered name")
+        self._loaded[name] = entry
+
     def names(self) -> list[str]:
         """Return every name, ours first, in the order of registration."""
         return list(self._targets)

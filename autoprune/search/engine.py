@@ -23,7 +23,7 @@ from autoprune.search.journal import Event, Journal
 from autoprune.search.plans import Planner
 from autoprune.search.sampler import make_sampler
 from autoprune.search.state import SEARCH, State
-from autoprune.search.strategies import View, get_strategy
+from autoprune.search.strategies import Strategy, View, get_strategy
 from autoprune.space import Space
 from autoprune.space.objectives import no_gain
 from autoprune.stages.base import KeyContext
@@ -96,6 +96,9 @@ class Engine:
         The study's seed, which is the search's replicate too.
     options : SearchOptions
         How to search.
+    strategy : Strategy, optional
+        Replaces the one that `options` names; it is not journaled, so whoever resumes gives it
+        again.
 
     Raises
     ------
@@ -112,12 +115,13 @@ class Engine:
         context: KeyContext,
         seed: int = 0,
         options: SearchOptions | None = None,
+        strategy: Strategy | None = None,
     ) -> None:
         self.space, self.info, self.journal, self.seed = space, info, journal, seed
         self.options = options or SearchOptions()
         self.budget = parse_budget(self.options.budget)
         self.planner = Planner(context, info, space.rungs)
-        self._propose = get_strategy(self.options.strategy)
+        self._propose = strategy or get_strategy(self.options.strategy)
         self.state = State([])
         self.view = View(
             space, seed, make_sampler(self.options.sampler), self.budget, self.planner, self.state

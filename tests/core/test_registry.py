@@ -48,6 +48,15 @@ def test_an_unknown_name_is_refused_with_its_place() -> None:
         things.check("zzz", "here")
 
 
+def test_a_lent_entry_is_found_and_not_listed() -> None:
+    colours: Registry[object] = Registry("colour", "autoprune.colours", {"red": "sys:path"})
+    colours.lend("crimson", "a variant")
+    assert colours.get("crimson") == "a variant"
+    assert colours.names() == ["red"]
+    with pytest.raises(ConfigError, match=r"colour 'red' must not take a registered name"):
+        colours.lend("red", "another")
+
+
 def test_plug_ins_come_after_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("mine", "os.path:isabs", "tests.things")
     other = EntryPoint("theirs", "os.path:isabs", "another.group")

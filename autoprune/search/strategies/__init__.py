@@ -5,7 +5,7 @@ from autoprune.search.strategies import contextual, full, moasha
 from autoprune.search.strategies.base import Strategy, View
 
 STRATEGIES: dict[str, Strategy] = {
-    "contextual": contextual.propose,
+    "contextual": contextual.Contextual(),
     "moasha": moasha.propose,
     "full": full.propose,
 }

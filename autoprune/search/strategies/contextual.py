@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 from autoprune.core.records import Job, Purpose
 from autoprune.search.sampler import anchors, plainest, uniform
 from autoprune.search.strategies.base import View, Wish, share_of_epochs
+from autoprune.search.targets import target
+from autoprune.space import Targets
 
 EXPLORE_SHARE = 1 / 3
 EXPLORE_FACTOR = 1.0
@@ -23,10 +27,62 @@ RANDOM_PER_METHOD = 2
 UNITS_SHARE = 1 / 3
 
 
-def propose(view: View) -> Job | None:
-    """Return the next job, or nothing while every candidate waits for a stage in flight."""
-    steps = (_lift, _explore) if lift_is_due(view) else (_explore, _lift)
-    return steps[0](view) or steps[1](view)
+@dataclass(frozen=True)
+class Contextual:
+    """The strategy; the defaults are what `--strategy contextual` runs.
+
+    Parameters
+    ----------
+    explore_share : float
+        Share of the retraining epochs that exploring takes, in (0, 1).
+    sequence : Callable
+        A position and the space's targets to the sparsity to ask for.
+    """
+
+    explore_share: float = EXPLORE_SHARE
+    sequence: Callable[[int, Targets], float] = target
+
+    def __call__(self, view: View) -> Job | None:
+        """Return the next job, or nothing while every candidate waits for a stage in flight."""
+        lift, explore = partial(self._lift, view), partial(self._explore, view)
+        steps = (lift, explore) if self.lift_is_due(view) else (explore, lift)
+        return steps[0]() or steps[1]()
+
+    def lift_is_due(self, view: View) -> bool:
+        """Whether exploring has had its share of the epochs."""
+        explored, lifted = view.issued("explore"), view.issued("lift")
+        if len(explored) < num_random(view) or not view.seen:
+            return False
+        return share_of_epochs(explored, lifted) > self.explore_share
+
+    def _lift(self, view: View) -> Job | None:
+        """Lift the best prediction; the first lift of each named target is a plain configuration.
+
+        A forest that never saw the top rung is easily misled there. Plain configurations are hard
+        to beat (one-shot magnitude with a middling peak is), and what is known of them at the top
+        rung is what the later lifts start from.
+        """
+        if not view.seen:
+            return None
+        lifted = len(view.issued("lift"))
+        plain = lifted < len(view.space.targets.always)
+        wanted = self.sequence(lifted, view.space.targets)
+        wish = Wish("lift", wanted, view.usable, top=True, factor=LIFT_FACTOR)
+        return view.job(replace(wish, sampler=anchors) if plain else wish)
+
+    def _explore(self, view: View) -> Job | None:
+        """Explore the stratum that lags most; every second time, its method that had the fewest."""
+        explored = view.issued("explore")
+        wanted = self.sequence(len(explored), view.space.targets)
+        if len(explored) < num_random(view):
+            return random_job(view, "explore", wanted, top=False)
+        counts = Counter(job.config.method for job in explored)
+        for methods in strata_by_need(view, explored):
+            rarest = min(methods, key=lambda name: counts[name])
+            narrowed = (rarest,) if len(explored) % 2 else methods
+            if job := view.job(Wish("explore", wanted, narrowed, factor=EXPLORE_FACTOR)):
+                return job
+        return None
 
 
 def num_random(view: View) -> int:
@@ -35,44 +91,6 @@ def num_random(view: View) -> int:
     if view.budget.unit != "jobs":
         return wanted
     return min(wanted, math.ceil(view.budget.amount / 3))
-
-
-def lift_is_due(view: View) -> bool:
-    """Whether exploring has had its share of the epochs."""
-    explored, lifted = view.issued("explore"), view.issued("lift")
-    if len(explored) < num_random(view) or not view.seen:
-        return False
-    return share_of_epochs(explored, lifted) > EXPLORE_SHARE
-
-
-def _lift(view: View) -> Job | None:
-    """Lift the best prediction; the first lift of each named target is a plain configuration.
-
-    A forest that never saw the top rung is easily misled there. Plain configurations are hard to
-    beat (one-shot magnitude with a middling peak is), and what is known of them at the top rung
-    is what the later lifts start from.
-    """
-    if not view.seen:
-        return None
-    lifted = len(view.issued("lift"))
-    plain = lifted < len(view.space.targets.always)
-    wish = Wish("lift", view.target(lifted), view.usable, top=True, factor=LIFT_FACTOR)
-    return view.job(replace(wish, sampler=anchors) if plain else wish)
-
-
-def _explore(view: View) -> Job | None:
-    """Explore the stratum that lags most; every second time, its method that had the fewest."""
-    explored = view.issued("explore")
-    target = view.target(len(explored))
-    if len(explored) < num_random(view):
-        return random_job(view, "explore", target, top=False)
-    counts = Counter(job.config.method for job in explored)
-    for methods in strata_by_need(view, explored):
-        rarest = min(methods, key=lambda name: counts[name])
-        narrowed = (rarest,) if len(explored) % 2 else methods
-        if job := view.job(Wish("explore", target, narrowed, factor=EXPLORE_FACTOR)):
-            return job
-    return None
 
 
 def random_job(view: View, purpose: Purpose, target: float, *, top: bool) -> Job | None:
