@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import resource
 from collections import Counter
@@ -78,15 +79,15 @@ def kill_worker(patient: Patient) -> bool:
 
 
 def kill_node(patient: Patient) -> bool:
-    """Kill the process that all of Ray's workers hang on: the search must say so and end."""
+    """Kill Ray's node, workers and all, as a machine that goes: the search must say so and end."""
     search = patient.search
-    nodes = search.node_processes()
-    if not nodes or not search.job_processes():
+    nodes, workers = search.node_processes(), search.job_processes()
+    if not nodes or not workers:
         return False
-    for node in nodes:
-        node.kill()
-    _must_end(patient, "Ray's own process killed")
-    return True
+    for process in (*nodes, *workers):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    return _must_end(patient, "Ray's own process killed")
 
 
 def tear(patient: Patient) -> bool:
@@ -114,17 +115,19 @@ def fill_disk(patient: Patient) -> bool:
     bound = search.journal.stat().st_size + int(patient.rng.integers(1, 200))
     for process in (psutil.Process(search.process.pid), *search.job_processes()):
         process.rlimit(resource.RLIMIT_FSIZE, (bound, bound))
-    _must_end(patient, "a full disk")
-    return True
+    return _must_end(patient, "a full disk")
 
 
-def _must_end(patient: Patient, why: str) -> None:
-    """Wait until the search gives up, which it must do with one message."""
+def _must_end(patient: Patient, why: str) -> bool:
+    """Wait until the search gives up, which it must do with one message, or was through already."""
     code, told = patient.search.end(), patient.search.told
+    if code == 0:
+        return False
     said = [line for line in told.splitlines() if line.startswith("autoprune: ")]
     if code not in (1, 2) or "Traceback" in told or len(said) != 1:
         patient.wrong.append(f"{why}: exit code {code}, {len(said)} messages: {told[-300:]}")
     patient.note(stopped=patient.search.workers, quiet=True)
+    return True
 
 
 def corrupt(patient: Patient) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -31,6 +33,7 @@ STUDY = "tiny"
 WAIT_S = 300.0
 """A search that writes nothing for so long hangs."""
 _POLL_S = 0.01
+_SERVICE = re.compile(r"^ray::\w+Agent|/raylet$|/gcs_server$|/ray/(dashboard|autoscaler|_private)/")
 
 
 class Hung(Exception):  # noqa: N818 - a finding, not an error of ours
@@ -191,14 +194,19 @@ class Search:
         return self.process.returncode
 
     def kill(self) -> list[str]:
-        """Kill the driver, and wait for what it had started; return the names of what stays."""
-        children = _descendants(self.process.pid)
+        """Kill the driver, and wait for what may write to its home; return the names of what stays.
+
+        Ray's services, which run no jobs, take minutes to see that their driver is gone.
+        """
+        children = {child: _title(child) for child in _descendants(self.process.pid)}
+        services = [child for child, title in children.items() if _SERVICE.search(title)]
         self.process.kill()
         self.process.wait()
-        _, alive = psutil.wait_procs(children, timeout=120)
-        names = [_title(child) for child in alive]
-        for child in alive:
-            child.kill()
+        _, alive = psutil.wait_procs(set(children) - set(services), timeout=60)
+        names = [children[child] for child in alive]
+        for child in [*alive, *services]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
         self.look()
         return names
 
@@ -226,7 +234,10 @@ def _descendants(pid: int) -> list[psutil.Process]:
 
 
 def _title(process: psutil.Process) -> str:
+    """Return a process's program, or the script that Python runs."""
     try:
-        return str((process.cmdline() or [process.name()])[0])
+        program, *rest = process.cmdline() or [process.name()]
     except psutil.Error:
         return "a process that has ended"
+    script = next((part for part in rest if part.endswith(".py")), program)
+    return str(script if "python" in program else program)

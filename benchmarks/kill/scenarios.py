@@ -51,7 +51,7 @@ LONG = tuple(
     )
     for executor in executors
 )
-SHORT = (Scenario("kill driver", injuries.kill_driver, "inline", 3),)
+SHORT = (Scenario("kill driver, torn line", injuries.tear, "inline", 3),)
 
 
 @dataclass(frozen=True)
@@ -179,23 +179,28 @@ def hurt(patient: Patient, injury: Injury, count: int, span: int) -> None:
     The moments are sizes of the journal, and a while after. Where it has that size already, the
     moment is one of the search's start.
     """
-    rng, found = patient.rng, patient.search
-    for lines in sorted(int(n) for n in rng.integers(0, span - 1, size=count)):
-        while True:
-            if not found.running:
-                found.start()
-                starting = found.lines >= lines
-            else:
-                starting = False
-            delay_s = rng.uniform(0.0, found.start_s if starting else _DELAY_S)
-            if not found.wait_for(lines, delay_s):
-                break
-            if injury(patient):
-                break
-            lines = found.lines + 1  # the moment did not serve: the next one
-        if not found.running and _ended(found):
+    for lines in sorted(int(n) for n in patient.rng.integers(0, span - 1, size=count)):
+        if not _hurt_at(patient, injury, lines):
             break
     finish(patient)
+
+
+def _hurt_at(patient: Patient, injury: Injury, lines: int) -> bool:
+    """Injure a search once it is so far, or later where that does not serve; False if it ended."""
+    rng, found = patient.rng, patient.search
+    while True:
+        starting = False
+        if not found.running:
+            if found.runs and _ended(found):
+                return False
+            found.start()
+            starting = found.lines >= lines
+        delay_s = rng.uniform(0.0, found.start_s if starting else _DELAY_S)
+        if not found.wait_for(lines, delay_s):
+            return False
+        if injury(patient):
+            return True
+        lines = found.lines + 1
 
 
 def _ended(found: Search) -> bool:
