@@ -129,6 +129,12 @@ def append(rows: list[Row], path: Path, where: dict[str, str]) -> None:
         writer.writerows(lines)
 
 
+def conclude(rows: list[Row], path: Path, where: dict[str, str], *, quick: bool) -> int:
+    """Append rows to a table; return 1 when a limit is not kept, which tiny sizes cannot tell."""
+    append(rows, path, where)
+    return 0 if quick or all(row.holds is not False for row in rows) else 1
+
+
 def show(row: Row) -> str:
     """Word a row for the terminal."""
     promise = "" if row.limit is None else f"(limit {row.limit:g})"

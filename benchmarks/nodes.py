@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import signal
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +17,10 @@ from typing import Any
 
 import psutil
 
+from autoprune.search.journal import load_events
+from autoprune.search.study import study_folder
 from benchmarks.common import Row
+from benchmarks.kill import checks
 
 CODE = "from autoprune.cli.main import main; main()"
 START = "from ray.scripts.scripts import main; main()"
@@ -48,13 +49,9 @@ def measure(budget: int = 20, folder: Path | None = None) -> list[Row]:
 
 def faults(events: list[dict[str, Any]], done: subprocess.CompletedProcess[str]) -> list[str]:
     """Return what is not as it would be had no node died."""
-    issued = [e["job"]["number"] for e in events if e["event"] == "job"]
-    results = [e["result"] for e in events if e["event"] == "result"]
-    times = Counter(result["job"] for result in results)
-    found = [f"job {n} has {times[n]} results" for n in issued if times[n] != 1]
-    found += [f"job {r['job']} failed: {r['error']}" for r in results if r["status"] == "failed"]
-    if issued != list(range(len(issued))):
-        found.append(f"jobs were issued as {issued}")
+    found = [f"job {n} has no result" for n in checks.lost(events)]
+    found += [f"job {n} was issued or recorded twice" for n in checks.duplicated(events)]
+    found += [f"job {n} failed" for n in checks.failed(events)]
     if not events or events[-1].get("status") != "complete":
         found.append(f"the journal ends in {events[-1:]}")
     if done.returncode != 0:
@@ -185,11 +182,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def events_of(home: Path) -> list[dict[str, Any]]:
     """Read the whole lines of the search's journal."""
-    path = home / "studies" / "digits" / "journal.jsonl"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    return load_events(study_folder(home, "digits") / "journal.jsonl")
 
 
 def num_results(home: Path) -> int:
     """Return how many results the journal has."""
-    return sum(event["event"] == "result" for event in events_of(home))
+    return len(checks.results(events_of(home)))

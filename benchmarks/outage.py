@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,11 +24,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the search runs h
 
 from autoprune.cli.mirror import make_mirror
 from autoprune.core.canonical import digest
-from autoprune.core.records import Job, JobResult
-from autoprune.search.engine import Engine, SearchOptions, Signal
+from autoprune.search.engine import SearchOptions
 from autoprune.search.session import SearchRequest, Session
+from autoprune.testing.spaces import TINY
+from benchmarks.engine import Timed
+from benchmarks.kill import checks
 from benchmarks.kill.mirrored import differences, everything, expected, found
-from benchmarks.kill.process import SPACE, STUDY
+from benchmarks.kill.process import STUDY
+from benchmarks.nodes import free_port
 
 LIMIT_MS = 50.0
 _START_S = 180.0
@@ -50,8 +52,7 @@ class Server:
     _process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
 
     @property
     def uri(self) -> str:
@@ -101,43 +102,6 @@ class Server:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
-
-
-@dataclass
-class Timed:
-    """An engine that notes what each decision took: the recording before it, and the asking.
-
-    Parameters
-    ----------
-    engine : Engine
-        Decides.
-    at : dict
-        What to do when so many decisions were made, outside the times.
-    """
-
-    engine: Engine
-    at: dict[int, Callable[[], None]] = field(default_factory=dict)
-    times_ms: list[float] = field(default_factory=list)
-    _pending_ms: float = 0.0
-
-    def next(self) -> Job | Signal:
-        """Ask, and note the time."""
-        action = self.at.pop(len(self.times_ms), None)
-        if action is not None:
-            action()
-        start = time.perf_counter()
-        answer = self.engine.next()
-        self._pending_ms += 1e3 * (time.perf_counter() - start)
-        if isinstance(answer, Job):
-            self.times_ms.append(self._pending_ms)
-            self._pending_ms = 0.0
-        return answer
-
-    def record(self, result: JobResult) -> None:
-        """Record, and note the time."""
-        start = time.perf_counter()
-        self.engine.record(result)
-        self._pending_ms += 1e3 * (time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
@@ -191,7 +155,7 @@ def measure(folder: Path, jobs: int) -> Found:
     jobs : int
         Of each search.
     """
-    (folder / "tiny.yaml").write_text(SPACE, encoding="utf-8")
+    (folder / "tiny.yaml").write_text(TINY, encoding="utf-8")
     server = Server(folder)
     try:
         server.start()
@@ -211,7 +175,7 @@ def measure(folder: Path, jobs: int) -> Found:
         return Found(
             _thirds(hit.times_ms, calm.times_ms, jobs),
             warnings,
-            _differ(hit.engine, calm.engine),
+            checks.differing(*(list(t.engine.state.jobs.values()) for t in (hit, calm))),
             behind,
             tuple(differences(want, found(home, STUDY, server.uri))),
             digest(want),
@@ -230,7 +194,7 @@ def _search(
     space, home = folder / "tiny.yaml", folder / name
     request = SearchRequest(space=space, options=options, home=home, executor="inline")
     with Session(request) as session:
-        timed = Timed(session.open(), at)
+        timed = Timed(session.open(), at=at)
         with _complaints() as told, make_mirror(home, STUDY, server.uri) as mirror:
             timed.engine.journal.listeners.append(mirror.apply)
             session.runner.run(timed)
@@ -264,12 +228,6 @@ def _sync(home: Path, uri: str) -> None:
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"autoprune sync ended with {done.returncode}: {done.stderr[-500:]}")
-
-
-def _differ(one: Engine, other: Engine) -> int:
-    jobs, expected_jobs = list(one.state.jobs.values()), list(other.state.jobs.values())
-    pairs = zip(jobs, expected_jobs, strict=False)
-    return sum(a != b for a, b in pairs) + abs(len(jobs) - len(expected_jobs))
 
 
 def _thirds(hit: list[float], calm: list[float], jobs: int) -> tuple[Third, ...]:

@@ -24,7 +24,7 @@ from autoprune.search.session import SearchRequest, search
 from autoprune.search.state import Record, State
 from autoprune.search.study import study_folder
 from autoprune.space import load_space
-from benchmarks.common import DATA, Row, append, environment, show
+from benchmarks.common import DATA, Row, conclude, environment, show
 from benchmarks.simulated import SPACES, VirtualStudy, describe
 
 LEAST = 3.0
@@ -166,8 +166,7 @@ def main(arguments: list[str]) -> int:
         rows = measure(quick=given.quick)
     for row in rows:
         print(show(row), flush=True)
-    append(rows, given.out, environment())
-    return 0 if given.quick or all(row.holds is not False for row in rows) else 1
+    return conclude(rows, given.out, environment(), quick=given.quick)
 
 
 if __name__ == "__main__":

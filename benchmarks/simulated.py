@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import nn
 
-from autoprune.core.canonical import plain
 from autoprune.core.config import TrialConfig
 from autoprune.core.errors import DataError
 from autoprune.core.records import TaskInfo
@@ -18,8 +17,9 @@ from autoprune.core.seeds import global_stream
 from autoprune.search.engine import Engine, SearchOptions
 from autoprune.search.executors.base import RunJob
 from autoprune.search.executors.simulated import SimulatedExecutor, Simulation, VirtualClock
-from autoprune.search.journal import VERSION, Journal
+from autoprune.search.journal import Journal
 from autoprune.search.plans import Planner
+from autoprune.search.study import header
 from autoprune.space import Space, load_space
 from autoprune.stages.base import KeyContext, Numerics
 from autoprune.trial.describe import describe_task
@@ -80,18 +80,8 @@ class VirtualStudy:
 
     def engine(self) -> Engine:
         """Return an engine on a new journal."""
-        header = {
-            "event": "study",
-            "version": VERSION,
-            "name": self.space.name,
-            "space": plain(dict(self.space.raw)),
-            "space_sha256": self.space.sha256,
-            "options": plain(self.options),
-            "task": self.info.to_json(),
-            "seed": self.seed,
-        }
         journal = Journal(clock=self.clock)
-        journal.append(header)
+        journal.append(header(self.space.name, self.space, self.info, self.seed, self.options))
         return Engine(
             self.space, self.info, journal, context=KEYS, seed=self.seed, options=self.options
         )

@@ -62,7 +62,7 @@ def front_table(summary: Summary) -> RenderableType:
     )
     cost, column = _cost_column(summary)
     _numbers(table, "sparsity", "val acc", "test ±95 %", column)
-    recipes = [", ".join(filter(None, _recipe(entry))) for entry in front]
+    recipes = [_recipe(entry) for entry in front]
     longest = max(len(word) for text in recipes for word in text.split() or [""])
     table.add_column("method", no_wrap=True)
     # On a narrow terminal it wraps, but never within a name.
@@ -84,9 +84,10 @@ def front_table(summary: Summary) -> RenderableType:
     return table
 
 
-def _recipe(entry: Entry) -> tuple[str | None, str]:
+def _recipe(entry: Entry) -> str:
     """Return a point's schedule and allocation, as a front has room for them."""
-    return entry.get("lr_schedule"), split_spec(entry.get("allocation") or "")[0]
+    allocation = split_spec(entry.get("allocation") or "")[0]
+    return ", ".join(filter(None, (entry.get("lr_schedule"), allocation)))
 
 
 def _dense_cost(summary: Summary) -> str:

@@ -170,16 +170,15 @@ def open_study(
                 raise StudyError("--name", "was taken by another search just now", name)
             _check_unchanged(journal.events[0], space, info, seed, options)
         else:
-            journal.append(
-                {**_header(name, space, info, seed, options), "settings": settings or {}}
-            )
+            journal.append({**header(name, space, info, seed, options), "settings": settings or {}})
     except BaseException:
         lock.close()
         raise
     return Study(folder, space, info, seed, options, journal, lock)
 
 
-def _header(name: str, space: Space, info: TaskInfo, seed: int, options: SearchOptions) -> Event:
+def header(name: str, space: Space, info: TaskInfo, seed: int, options: SearchOptions) -> Event:
+    """Return a journal's first event: what the study searches, and how."""
     return {
         "event": "study",
         "version": VERSION,

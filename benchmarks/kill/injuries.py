@@ -42,6 +42,10 @@ class Patient:
     hits: Counter[int] = field(default_factory=Counter)
     kept: list[Event] = field(default_factory=list)
 
+    def kill(self) -> None:
+        """Kill the driver; workers must end by themselves."""
+        self.wrong += [f"{name} outlived its driver" for name in self.search.kill()]
+
     def note(self, *, stopped: int, quiet: bool, damaged: frozenset[str] = frozenset()) -> None:
         """Remember where the study stands, and see that nothing on record has changed."""
         events = self.search.events
@@ -57,8 +61,7 @@ Injury = Callable[[Patient], bool]
 
 def kill_driver(patient: Patient) -> bool:
     """Kill the driver; workers must end by themselves."""
-    alive = patient.search.kill()
-    patient.wrong += [f"{name} outlived its driver" for name in alive]
+    patient.kill()
     patient.note(stopped=patient.search.workers, quiet=True)
     return True
 
@@ -157,8 +160,7 @@ def _damage(patient: Patient, spoil: Callable[[Path], None]) -> bool:
         return False
     between = len(patient.moments) % 2 == 0
     if between:
-        alive = patient.search.kill()
-        patient.wrong += [f"{name} outlived its driver" for name in alive]
+        patient.kill()
     key = _target(patient)
     path = patient.search.stored[key]
     spoil(path)

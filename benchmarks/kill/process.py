@@ -16,19 +16,9 @@ from typing import Any
 
 import psutil
 
-SPACE = """\
-name: tiny
-task: {data: digits, model: mlp}
-train: {epochs: 3, lr: 0.1}
-targets: {low: 0.85, high: 0.93, always: [0.9]}
-fidelity: {epochs: [1, 2]}
-method:
-  magnitude: {allocation: [global, erk]}
-  imp: {rounds: [2]}
-  dropnet: {rounds: [1]}
-lr:
-  linear: {peak: {low: 0.03, high: 0.3, log: true}}
-"""
+from autoprune.search.journal import load_events
+from autoprune.testing.spaces import TINY
+
 STUDY = "tiny"
 WAIT_S = 300.0
 """A search that writes nothing for so long hangs."""
@@ -66,7 +56,7 @@ class Search:
 
     def __post_init__(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
-        self.space.write_text(SPACE, encoding="utf-8")
+        self.space.write_text(TINY, encoding="utf-8")
 
     @property
     def home(self) -> Path:
@@ -142,8 +132,7 @@ class Search:
     @property
     def events(self) -> list[dict[str, Any]]:
         """The journal's whole lines."""
-        data = self.journal.read_bytes() if self.journal.exists() else b""
-        return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
+        return load_events(self.journal)
 
     @property
     def stored(self) -> dict[str, Path]:

@@ -16,11 +16,12 @@ from autoprune.search.engine import SearchOptions
 from autoprune.search.session import SearchRequest, load_summary, search
 from autoprune.search.study import read_events
 from autoprune.stages.store import Store
+from autoprune.testing.spaces import TINY
 from autoprune.tracking.keys import has_champion
 from benchmarks.kill import checks, injuries, mirrored
 from benchmarks.kill.decisions import parts_of, replayed_otherwise
 from benchmarks.kill.injuries import Injury, Patient
-from benchmarks.kill.process import SPACE, STUDY, Hung, Search
+from benchmarks.kill.process import STUDY, Hung, Search
 from benchmarks.kill.table import ZERO, Row
 
 MAX_STUDIES = 4
@@ -87,7 +88,7 @@ class Bench:
         home = self.folder / "undisturbed"
         space = home / "tiny.yaml"
         home.mkdir(parents=True)
-        space.write_text(SPACE, encoding="utf-8")
+        space.write_text(TINY, encoding="utf-8")
         options = SearchOptions(budget=str(self.size.budget), confirm_seeds=self.size.confirm_seeds)
         request = SearchRequest(space=space, options=options, home=home, executor="inline")
         summary = search(request)

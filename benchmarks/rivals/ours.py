@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autoprune.core.canonical import plain
 from autoprune.core.records import Job
 from autoprune.core.seeds import numpy_stream
 from autoprune.search.engine import Engine, SearchOptions
-from autoprune.search.journal import VERSION, Journal
+from autoprune.search.journal import Journal
 from autoprune.search.strategies import Strategy
 from autoprune.search.strategies.contextual import Contextual
+from autoprune.search.study import header
 from autoprune.search.targets import at
 from autoprune.space import Targets
 from benchmarks.rivals.evaluate import Ask, Bench, Evaluation
@@ -47,15 +47,7 @@ class Ours:
         chosen = replace(options or SearchOptions(), budget=ENDLESS)
         space = bench.space
         journal = Journal(clock=lambda: 0.0)
-        header = {
-            "name": space.name,
-            "space": plain(dict(space.raw)),
-            "space_sha256": space.sha256,
-            "options": plain(chosen),
-            "task": bench.info.to_json(),
-            "seed": seed,
-        }
-        journal.append({"event": "study", "version": VERSION, **header})
+        journal.append(header(space.name, space, bench.info, seed, chosen))
         self.engine = Engine(
             space,
             bench.info,

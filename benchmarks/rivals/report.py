@@ -24,6 +24,8 @@ OURS = "ours"
 MAIN = (OURS, *RIVALS)
 GATE, GOAL = 0.67, 0.33
 EXPECTED_SEEDS = 5
+LADDERS = ("ours_moasha", "smac_compressed", "smac_cut")
+"""Arms that run one configuration at several rungs."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,8 @@ class Found:
     def rungs(self) -> list[Correlation]:
         """Correlations between rungs, of measured configurations and of searches."""
         found = correlations(self.ladders, "at one sparsity")
-        for arms, source in ((("ours_moasha", "smac_compressed", "smac_cut"), "searches"),):
-            runs = [run for (arm, _), run in self.runs.finished.items() if arm in arms]
-            found += correlations(runs, source)
-        return found
+        runs = [run for (arm, _), run in self.runs.finished.items() if arm in LADDERS]
+        return [*found, *correlations(runs, "searches")]
 
 
 def collect(folder: Path) -> Found:
@@ -80,12 +80,13 @@ def numbers(found: Found) -> dict[str, Any]:
     runs, (_, budget) = found.runs, found.budgets
     rival = runs.best(RIVALS, budget)
     per_budget = {f"{epochs:g}": _against(runs, epochs) for epochs in found.budgets}
+    whole = per_budget[f"{budget:g}"]
     return {
-        "epochs_ratio_to_best_rival": per_budget.get(f"{budget:g}", {}).get("epochs_ratio"),
+        "epochs_ratio_to_best_rival": whole.get("epochs_ratio"),
         "best_rival": rival,
         "budget": budget,
-        "p": per_budget.get(f"{budget:g}", {}).get("p"),
-        "p_one_sided": per_budget.get(f"{budget:g}", {}).get("p_one_sided"),
+        "p": whole.get("p"),
+        "p_one_sided": whole.get("p_one_sided"),
         "n": len(runs.seeds(OURS, rival)) if rival and OURS in runs.arms else 0,
         "at": per_budget,
         "arms": {arm: _arm(runs, arm, found.budgets, rival) for arm in runs.arms},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections import defaultdict
@@ -69,7 +70,7 @@ def _measure(
         evaluation = ledger.evaluate(ask)
         row = log.row_of(ask, evaluation, ledger.epochs)
         head = {"arm": NAME, "seed": seed, "decision": len(rows)}
-        rows.append({**head, **row, "note": f'{{"family":"{family}"}}'})
+        rows.append({**head, **row, "note": json.dumps({"family": family})})
     about = {
         "arm": NAME,
         "seed": seed,

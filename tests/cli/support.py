@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from autoprune.cli.main import main
+from autoprune.testing.spaces import TINY
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,7 @@ def succeed(*arguments: object) -> Done:
     return done
 
 
-SPACE = """\
-name: tiny
-task: {data: digits, model: mlp}
-train: {epochs: 3, lr: 0.1}
-targets: {low: 0.85, high: 0.93, always: [0.9]}
-fidelity: {epochs: [1, 2]}
-method:
-  magnitude: {allocation: [global, erk]}
-  imp: {rounds: [2]}
-  dropnet: {rounds: [1]}
-lr:
-  linear: {peak: {low: 0.03, high: 0.3, log: true}}
-"""
+SPACE = TINY
 
 
 def write_space(folder: Path, text: str = SPACE, name: str = "tiny.yaml") -> Path:
