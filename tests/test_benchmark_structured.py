@@ -138,6 +138,8 @@ def test_verdicts_on_dropnet_follow_the_numbers(tmp_path: Path) -> None:
     for label, accuracies in lines.items():
         for seed in (0, 1):
             results.add(drop_row(label, seed, [a + 0.01 * seed for a in accuracies], [0.5, 0.14]))
+    # A run that was stopped has a further seed of one rule, which has no partner.
+    results.add(drop_row("minimum_layer", 2, [0.1, 0.1], [0.5, 0.14]))
     jobs = [[key, key.partition("/")[0], 0.98] for key in results.rows]
     results.add({"key": "wanted/dropnet", "jobs": jobs})
     found = Found(results, "dropnet")

@@ -78,9 +78,21 @@ EFFECTS: tuple[tuple[str, str, Measure], ...] = (
 """Card, words, measure; each reads one table of part A."""
 
 
+def shared_seeds(found: Found) -> set[int]:
+    """Return the seeds that every line has: a run that was stopped has more of some."""
+    seeds: dict[str, set[int]] = {}
+    for row in found.rows:
+        seeds.setdefault(row["label"], set()).add(row["seed"])
+    return set.intersection(*seeds.values())
+
+
 def rounds_of(found: Found, label: str) -> list[tuple[float, list[float]]]:
-    """Return, round by round, the share of units left and the accuracies by seed, as fractions."""
-    rows = found.table.rows(label, found.rows[0]["target"])
+    """Return, round by round, the share of units left and the accuracies by seed, as fractions.
+
+    Of the seeds that all rules have, so that they can be paired.
+    """
+    seeds = shared_seeds(found)
+    rows = [r for r in found.table.rows(label, found.rows[0]["target"]) if r["seed"] in seeds]
     lines = [
         [r["test_accuracy"] for r in row["rounds"]] + [row["metrics"]["test_accuracy"]]
         for row in rows

@@ -14,6 +14,10 @@ from benchmarks.structured.expected import rounds_of
 from benchmarks.structured.found import Found
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#7f7f7f")
+MARGIN = 6.0
+"""Points that are shown beyond the means."""
+TICKS = (0.8, 0.6, 0.4, 0.3, 0.2, 0.15)
+"""Shares of units that are named."""
 
 
 def picture(scale: Scale, results: Results, path: Path) -> None:
@@ -37,10 +41,12 @@ def _lines(panel: Any, setting: Setting, found: Found) -> None:
         f"{setting.task.model}, {setting.task.data}: test accuracy less the dense net's"
     )
     labels = found.lines
+    means = [0.0]
     for place, target in enumerate(setting.sparsities):
         shown = found.at(target)
         gaps = [found.less_dense(label, target) for label in shown]
         kept = [(x, gap) for x, gap in zip(shown, gaps, strict=True) if gap is not None]
+        means += [gap.mean for _, gap in kept]
         panel.errorbar(
             [gap.mean for _, gap in kept],
             [labels.index(x) + 0.3 * place - 0.15 for x, _ in kept],
@@ -53,7 +59,9 @@ def _lines(panel: Any, setting: Setting, found: Found) -> None:
     panel.set_yticks(range(len(labels)), labels)
     panel.invert_yaxis()
     panel.axvline(0.0, color="#bbbbbb", linewidth=1)
-    panel.set_xlabel("points, with 95 % interval")
+    # One line of great spread would squeeze all others.
+    panel.set_xlim(min(means) - MARGIN, max(means) + MARGIN)
+    panel.set_xlabel("points, with 95 % interval (cut at the edges)")
     if labels:
         panel.legend()
 
@@ -62,7 +70,7 @@ def _rounds(panel: Any, scale: Scale, found: Found) -> None:
     panel.set_title("DropNet: which units go, rewound every round")
     target = scale.drops.sparsities[0]
     for colour, rule in zip(COLOURS, RULES, strict=False):
-        if found.table.has(rule, target):
+        if all(found.table.has(one, target) for one in RULES):  # as on the page
             points = rounds_of(found, rule)
             for seed in range(min(len(values) for _, values in points)):
                 panel.plot(
@@ -76,6 +84,8 @@ def _rounds(panel: Any, scale: Scale, found: Found) -> None:
             panel.plot([alive for alive, _ in points], means, "o-", color=colour, label=rule)
             panel.legend()
     panel.set_xscale("log")
+    panel.set_xticks(TICKS, [f"{share:g}" for share in TICKS])
+    panel.minorticks_off()
     panel.invert_xaxis()
     panel.set_xlabel("share of units left")
     panel.set_ylabel("test accuracy, %")

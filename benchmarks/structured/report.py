@@ -22,6 +22,7 @@ from benchmarks.structured.expected import (
     drop_findings,
     pursuit_findings,
     rounds_of,
+    shared_seeds,
 )
 from benchmarks.structured.found import Found, spread
 from benchmarks.structured.latency import BATCHES
@@ -215,7 +216,7 @@ def _drops(scale: Scale, found: Found) -> Iterator[str]:
         yield "Not measured."
         yield ""
         return
-    seeds = min(len(found.table.rows(rule, setting.sparsities[0])) for rule in RULES)
+    seeds = len(shared_seeds(found))
     short = "" if seeds >= 5 else " The card asks for five seeds or more: these are fewer."
     yield (
         f"{setting.task.model} at {setting.task.width:g} of its width, {scale.rounds} rounds to "
