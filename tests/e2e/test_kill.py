@@ -99,6 +99,8 @@ def test_an_interrupted_search_says_how_it_goes_on(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # A suite that a shell put into the background ignores it, and so would the search.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while _size(home) < 4 and process.poll() is None:
         try:
