@@ -14,7 +14,7 @@ OBJECTIVES: tuple[str, ...] = get_args(Objective)
 KINDS: dict[Kind, str] = {
     "weights": "a smaller packed file; not faster, a dense runtime computes the zeros",
     "units": "smaller and faster in every runtime",
-    "low_rank": "smaller; faster where the rank is low (two layers replace one)",
+    "low_rank": "smaller; often hardly faster (two thin layers replace one)",
 }
 """What each kind of pruning buys, in the runtimes an export is for: torch and onnxruntime."""
 
