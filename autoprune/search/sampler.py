@@ -28,6 +28,8 @@ NUM_BEST = 10
 NUM_MUTATIONS = 20
 REFIT_GROWTH = 1.05
 LEAST_RECORDS = 4
+TREND_SD = 0.05
+"""How far methods are apart in the log error that a factor e of epochs brings."""
 
 SamplerName = Literal["forest", "tpe", "random", "grid"]
 
@@ -77,6 +79,8 @@ class Question:
         The proposal's own stream.
     seed : int
         The study's seed.
+    top : bool
+        The proposal is run at the top rung.
     """
 
     space: Space
@@ -86,6 +90,7 @@ class Question:
     factor: float
     rng: np.random.Generator
     seed: int = 0
+    top: bool = False
 
 
 Sampler = Callable[[Question], Iterator[Flat]]
@@ -189,8 +194,20 @@ def forest(question: Question, cache: dict[int, Forest] | None = None) -> Iterat
     pool += [space.middle(method) for method in question.methods]
     pool += [space.random(rng, question.methods) for _ in range(NUM_RANDOM)]
     mean, deviation = _predict(model, [space.encode(flat) for flat in pool], question)
+    if question.top:
+        unknown = trend_deviation(question)
+        deviation = np.hypot(deviation, [unknown[str(flat["method"])] for flat in pool])
     for index in np.argsort(mean - question.factor * deviation, kind="stable"):
         yield pool[index]
+
+
+def trend_deviation(question: Question) -> dict[str, float]:
+    """Return, by method, how unsure its step to the top rung is: 0 once it was seen there."""
+    highest = dict.fromkeys(question.methods, question.space.rungs[0])
+    for o in question.seen:
+        name = str(o.flat["method"])
+        highest[name] = max(highest.get(name, 0), o.epochs)
+    return {n: TREND_SD * math.log(question.space.top / e) for n, e in highest.items()}
 
 
 def _predict(

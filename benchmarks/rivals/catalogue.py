@@ -61,6 +61,12 @@ ARMS: dict[str, ArmSpec] = {
             "ablation",
         ),
         ArmSpec(
+            "ours_no_gaps",
+            "lifts follow the sequence, no gap is filled",
+            lambda b, s, e: Ours(b, s, strategy=Contextual(fill_gaps=False)),
+            "ablation",
+        ),
+        ArmSpec(
             "ours_tpe", "sampler tpe", lambda b, s, e: Ours(b, s, _ours(sampler="tpe")), "ablation"
         ),
         ArmSpec(

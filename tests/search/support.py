@@ -15,6 +15,7 @@ from autoprune.search.engine import Engine, SearchOptions
 from autoprune.search.executors.simulated import Simulation, VirtualClock
 from autoprune.search.journal import VERSION, Event, Journal
 from autoprune.search.plans import Planner
+from autoprune.search.strategies import Strategy
 from autoprune.space import Space, parse_space
 from autoprune.stages.base import KeyContext, Numerics
 
@@ -87,10 +88,13 @@ def start(
     seed: int = 0,
     clock: VirtualClock | None = None,
     info: TaskInfo = INFO,
+    strategy: Strategy | None = None,
 ) -> Engine:
     journal = Journal(clock=clock or VirtualClock())
     journal.append(header(space, options, seed))
-    return Engine(space, info, journal, context=CONTEXT, seed=seed, options=options)
+    return Engine(
+        space, info, journal, context=CONTEXT, seed=seed, options=options, strategy=strategy
+    )
 
 
 def resume(space: Space, options: SearchOptions, events: list[Event], seed: int = 0) -> Engine:

@@ -16,6 +16,8 @@ from autoprune.search.executors.inline import InlineExecutor
 from autoprune.search.executors.simulated import SimulatedExecutor, Simulation, VirtualClock
 from autoprune.search.front import hypervolume, points
 from autoprune.search.state import State
+from autoprune.search.strategies import Strategy
+from autoprune.search.strategies.contextual import Contextual
 from tests.search.support import (
     INFO,
     failing,
@@ -30,9 +32,14 @@ OPTIONS = SearchOptions(budget="20", confirm_seeds=2)
 STRATEGIES = ("contextual", "moasha", "full")
 
 
-def finished(options: SearchOptions = OPTIONS, workers: int = 1, seed: int = 0) -> Engine:
+def finished(
+    options: SearchOptions = OPTIONS,
+    workers: int = 1,
+    seed: int = 0,
+    strategy: Strategy | None = None,
+) -> Engine:
     space, clock = small_space(), VirtualClock()
-    engine = start(space, options, seed=seed, clock=clock)
+    engine = start(space, options, seed=seed, clock=clock, strategy=strategy)
     SimulatedExecutor(simulation(space), workers, clock).run(engine)
     return engine
 
@@ -224,17 +231,34 @@ def test_explore_takes_about_a_third_of_the_epochs_and_units_a_third_of_it() -> 
     assert rarest > 5  # every second one goes to the method of its stratum that had the fewest
 
 
-def test_targets_are_visited_in_order() -> None:
-    engine = finished(replace(OPTIONS, budget="40"))
+def test_every_second_lift_follows_the_sequence_and_the_others_fill_gaps() -> None:
+    engine = finished(replace(OPTIONS, budget="60"))
+    lifts = [j.config.sparsity for j in engine.state.search_jobs if j.purpose == "lift"]
+    assert lifts[:2] == [0.9, 0.95]
+    assert lifts[2] == engine.space.targets.high  # nothing lies beyond 0.95 yet
+    assert lifts[3::2] == [engine.view.target(2 + i) for i in range(len(lifts[3::2]))]
+    assert len(lifts) > 8
+    # A gap's middle is a place of its own, and another one each time.
+    assert len(set(lifts)) > 0.8 * len(lifts)
+
+
+def test_lifts_may_follow_the_sequence_alone() -> None:
+    engine = finished(replace(OPTIONS, budget="40"), strategy=Contextual(fill_gaps=False))
     lifts = [j.config.sparsity for j in engine.state.search_jobs if j.purpose == "lift"]
     assert lifts == [engine.view.target(i) for i in range(len(lifts))]
-    assert lifts[:2] == [0.9, 0.95]
+
+
+def test_lifts_begin_once_every_method_was_seen() -> None:
+    jobs = finished(replace(OPTIONS, budget="40")).state.search_jobs
+    first = next(i for i, job in enumerate(jobs) if job.purpose == "lift")
+    assert {job.config.method for job in jobs[:first]} == set(small_space().methods)
+    assert first == len(small_space().methods)
 
 
 def test_a_method_that_needs_more_steps_enters_at_a_higher_rung() -> None:
     info = replace(INFO, num_train=640)  # 10 steps an epoch; imp wants 10 a round
     space = small_space(method={"imp": {"rounds": [1, 2, 5]}})
-    engine = start(space, replace(OPTIONS, confirm_seeds=1), info=info)
+    engine = start(space, SearchOptions(budget="40", confirm_seeds=1), info=info)
     run = simulation(space)
     run.planner.info = info
     InlineExecutor(run).run(engine)

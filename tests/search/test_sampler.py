@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import islice, pairwise
 
 import numpy as np
@@ -17,6 +18,7 @@ from autoprune.search.sampler import (
     log_error,
     make_sampler,
     plainest,
+    trend_deviation,
     uniform,
 )
 from autoprune.space import Space
@@ -116,6 +118,32 @@ def test_the_epoch_trend_never_says_that_training_hurts() -> None:
         for o in observe(space, 40)
     ]
     assert epoch_trend(worse, 9) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_method_is_unsure_at_the_top_until_it_was_seen_there() -> None:
+    space = small_space()
+    base = observe(space, 1)[0]
+    first, second, *others = space.methods
+    rows = [
+        Observation({**base.flat, "method": name}, base.row, -1.0, epochs, -2.0)
+        for name, epochs in ((first, 1), (first, 9), (second, 3), (second, 1))
+    ]
+    found = trend_deviation(ask(space, rows, 0.9))
+    assert found[first] == 0.0
+    assert found[second] == pytest.approx(0.05 * math.log(3))
+    assert [found[name] for name in others] == pytest.approx([0.05 * math.log(9)] * len(others))
+
+
+def test_lifts_are_drawn_to_methods_that_never_were_at_the_top() -> None:
+    space = small_space()
+    seen = [replace(o, epochs=9) for o in observe(space, 80) if o.flat["method"] != "imp"]
+    low = [replace(o, epochs=1) for o in observe(space, 80, seed=1) if o.flat["method"] == "imp"]
+
+    def share(*, top: bool) -> float:
+        question = replace(ask(space, [*seen, *low], 0.9, factor=3.0), top=top)
+        return sum(flat["method"] == "imp" for flat in islice(forest(question), 100)) / 100
+
+    assert share(top=True) > share(top=False)
 
 
 def test_plain_and_random_proposals() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.search.targets import at, target, within
+from autoprune.search.targets import at, target, widest_gap, within
 from autoprune.space import Targets
 
 DEFAULT = Targets()
@@ -65,3 +65,34 @@ def test_a_target_moves_into_what_a_method_reaches() -> None:
     assert within(1 - 10**-1.5, targets, 0.0, 0.9) == pytest.approx(1 - 0.1778, abs=1e-4)
     with pytest.raises(ValueError, match="nothing between"):
         within(0.9, Targets(low=0.95, high=0.99), 0.0, 0.5)
+
+
+RANGE = Targets(low=0.5, high=0.99)
+
+
+def test_beyond_the_sparsest_point_the_gap_reaches_up_to_chance() -> None:
+    assert widest_gap([], RANGE) is None
+    assert widest_gap([(-1.0, 0.2)], RANGE) == 0.99
+
+
+def test_the_widest_gap_is_the_greatest_rectangle_and_its_middle_is_asked_for() -> None:
+    # By hand: 0.5 x 0.1 = 0.05, then 0.8 x 0.1 = 0.08, then 0.4 x 0.15 = 0.06; nothing beyond.
+    points = [(-0.3, 0.1), (-0.8, 0.2), (-1.6, 0.3), (-2.0, 0.45)]
+    assert widest_gap(points, RANGE) == pytest.approx(1 - 10**-1.2, abs=1e-4)
+    # What others dominate changes nothing.
+    assert widest_gap([*points, (-1.2, 0.31), (-0.3, 0.2)], RANGE) == widest_gap(points, RANGE)
+
+
+def test_a_gap_that_is_taken_is_left_alone() -> None:
+    points = [(-0.3, 0.1), (-0.8, 0.2), (-1.6, 0.3), (-2.0, 0.45)]
+    first = widest_gap(points, RANGE)
+    assert first is not None
+    second = widest_gap(points, RANGE, [first])
+    assert second == pytest.approx(1 - 10**-1.8, abs=1e-4)
+    assert widest_gap([(-1.0, 0.2)], RANGE, [0.99]) is None
+    everywhere = [1 - 10**d for d in (-0.4, -1.2, -1.8)]
+    assert widest_gap(points, RANGE, everywhere) is None
+
+
+def test_points_of_one_error_leave_no_gap() -> None:
+    assert widest_gap([(-0.3, 0.1), (-2.0, 0.1)], RANGE) is None

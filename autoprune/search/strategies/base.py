@@ -141,6 +141,7 @@ class View:
             wish.factor,
             rng,
             self.seed,
+            wish.top,
         )
         sampler = wish.sampler or self.sampler
         flats = list(islice(sampler(question), NUM_LOOKED_AT))

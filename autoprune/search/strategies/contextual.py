@@ -2,8 +2,8 @@
 
 *Explore* jobs run at the lowest rung that is valid for their method, first at random, then where
 the surrogate's lower confidence bound is least; they take about a third of the retraining epochs.
-*Lift* jobs run at the top rung, on a fresh pass of the target sequence, with the configuration
-predicted best there.
+*Lift* jobs run at the top rung, with the configuration predicted best there: in turns on a fresh
+pass of the target sequence and in the widest gap of what was lifted so far.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 from autoprune.core.records import Job, Purpose
 from autoprune.search.sampler import anchors, plainest, uniform
 from autoprune.search.strategies.base import View, Wish, share_of_epochs
-from autoprune.search.targets import target
+from autoprune.search.targets import target, widest_gap
 from autoprune.space import Targets
 
 EXPLORE_SHARE = 1 / 3
@@ -37,10 +37,13 @@ class Contextual:
         Share of the retraining epochs that exploring takes, in (0, 1).
     sequence : Callable
         A position and the space's targets to the sparsity to ask for.
+    fill_gaps : bool
+        Let every second lift go into the widest gap; else all follow the sequence.
     """
 
     explore_share: float = EXPLORE_SHARE
     sequence: Callable[[int, Targets], float] = target
+    fill_gaps: bool = True
 
     def __call__(self, view: View) -> Job | None:
         """Return the next job, or nothing while every candidate waits for a stage in flight."""
@@ -51,7 +54,7 @@ class Contextual:
     def lift_is_due(self, view: View) -> bool:
         """Whether exploring has had its share of the epochs."""
         explored, lifted = view.issued("explore"), view.issued("lift")
-        if len(explored) < num_random(view) or not view.seen:
+        if len(explored) < num_random(view, each=1) or not view.seen:
             return False
         return share_of_epochs(explored, lifted) > self.explore_share
 
@@ -66,9 +69,17 @@ class Contextual:
             return None
         lifted = len(view.issued("lift"))
         plain = lifted < len(view.space.targets.always)
-        wanted = self.sequence(lifted, view.space.targets)
-        wish = Wish("lift", wanted, view.usable, top=True, factor=LIFT_FACTOR)
+        wish = Wish("lift", self._wanted(view, lifted), view.usable, top=True, factor=LIFT_FACTOR)
         return view.job(replace(wish, sampler=anchors) if plain else wish)
+
+    def _wanted(self, view: View, lifted: int) -> float:
+        """Return the sparsity of the next lift."""
+        since = lifted - len(view.space.targets.always)
+        if not self.fill_gaps or since < 0:
+            return self.sequence(lifted, view.space.targets)
+        if since % 2 == 0 and (found := gap_to_fill(view)) is not None:
+            return found
+        return self.sequence(lifted - (since + 1) // 2, view.space.targets)
 
     def _explore(self, view: View) -> Job | None:
         """Explore the stratum that lags most; every second time, its method that had the fewest."""
@@ -85,9 +96,27 @@ class Contextual:
         return None
 
 
-def num_random(view: View) -> int:
-    """Return how many jobs are random at first: two per method, at most a third of the budget."""
-    wanted = RANDOM_PER_METHOD * len(view.usable)
+def gap_to_fill(view: View) -> float | None:
+    """Return the sparsity in the widest gap that the finished lifts leave, if there is one."""
+    chance = 1.0 - 1.0 / max(2, view.planner.info.num_classes)
+    lifted = [
+        (o.log_density, min(1.0, math.exp(o.loss) / chance))
+        for o in view.seen
+        if o.epochs == view.space.top
+    ]
+    out = [j.config.sparsity for j in view.state.pending if j.purpose == "lift"]
+    return widest_gap(lifted, view.space.targets, out)
+
+
+def num_random(view: View, each: int = RANDOM_PER_METHOD) -> int:
+    """Return how many jobs are random at first, at most a third of the budget.
+
+    Parameters
+    ----------
+    each : int
+        Per method.
+    """
+    wanted = each * len(view.usable)
     if view.budget.unit != "jobs":
         return wanted
     return min(wanted, math.ceil(view.budget.amount / 3))
@@ -98,7 +127,7 @@ def random_job(view: View, purpose: Purpose, target: float, *, top: bool) -> Job
 
     A method's first job is its plainest proposal, the next ones are random.
     """
-    counts = Counter(job.config.method for job in view.issued())
+    counts = Counter(job.config.method for job in view.issued(purpose))
     for method in sorted(view.methods, key=lambda name: counts[name]):
         sampler = uniform if counts[method] else plainest
         if job := view.job(Wish(purpose, target, (method,), top, sampler=sampler)):
