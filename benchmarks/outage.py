@@ -13,9 +13,10 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -160,9 +161,8 @@ def measure(folder: Path, jobs: int) -> Found:
     try:
         server.start()
         server.wait()
-        calm, _ = _search(folder, "undisturbed", jobs, server, {})
-        at = {jobs // 3: server.kill, 2 * jobs // 3: server.start}
-        hit, warnings = _search(folder, "outage", jobs, server, at)
+        calm, _ = _search(folder, "undisturbed", jobs, server, outage=False)
+        hit, warnings = _search(folder, "outage", jobs, server, outage=True)
         server.wait()
         home = folder / "outage"
         behind = _behind(home, server.uri)
@@ -187,18 +187,28 @@ def measure(folder: Path, jobs: int) -> Found:
 
 
 def _search(
-    folder: Path, name: str, jobs: int, server: Server, at: dict[int, Callable[[], None]]
+    folder: Path, name: str, jobs: int, server: Server, *, outage: bool
 ) -> tuple[Timed, int]:
     """Search as the command line does, with a mirror; count the mirror's complaints."""
     options = SearchOptions(budget=str(jobs), confirm_seeds=1)
     space, home = folder / "tiny.yaml", folder / name
     request = SearchRequest(space=space, options=options, home=home, executor="inline")
     with Session(request) as session:
-        timed = Timed(session.open(), at=at)
+        timed = Timed(session.open())
         with _complaints() as told, make_mirror(home, STUDY, server.uri) as mirror:
             timed.engine.journal.listeners.append(mirror.apply)
+            if outage:
+                timed.at = {jobs // 3: server.kill, 2 * jobs // 3: partial(_end, server, told)}
             session.runner.run(timed)
     return timed, len(told)
+
+
+def _end(server: Server, told: Sequence[logging.LogRecord]) -> None:
+    """End the outage, once the mirror has met it: it copies now and then only, and tries twice."""
+    end = time.monotonic() + _START_S
+    while not told and time.monotonic() < end:
+        time.sleep(0.1)
+    server.start()
 
 
 @contextmanager

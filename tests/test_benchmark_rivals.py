@@ -303,6 +303,23 @@ def test_the_numbers_are_those_of_the_best_rival(five: Runs) -> None:
     json.dumps(found, allow_nan=False)
 
 
+def test_shorter_runs_are_compared_as_far_as_they_go(five: Runs) -> None:
+    finished = dict(five.finished)
+    finished["tpe", 0] = made_up("tpe", 0, [row(3.0, point(0.045, 0.9))])
+    finished["tpe", 0].about["epochs"] = 6.0
+    runs = Runs(finished)
+    found = report.numbers(report.Found(runs, []))
+    # It is ahead as far as it goes, and nowhere at 12, where it was never run.
+    assert found["budget"] == 12.0
+    assert found["at"]["6"]["best_rival"] == "tpe"
+    assert found["at"]["6"]["n"] == 1
+    assert found["best_rival"] == "random"
+    assert set(found["arms"]["tpe"]["hypervolume"]["6"]) == {"0"}
+    assert found["arms"]["tpe"]["hypervolume"]["12"] == {}
+    assert found["arms"]["tpe"]["epochs_to_best_rival"] == {}
+    assert "tpe beyond 6 epochs" in found["missing"]
+
+
 def test_five_wins_are_the_least_probability() -> None:
     found = wilcoxon([0.2, 0.3, 0.4, 0.5, 0.6], [0.1, 0.1, 0.1, 0.1, 0.1])
     assert (found.n, found.two_sided, found.greater) == (5, 0.0625, 0.03125)

@@ -95,33 +95,37 @@ class Runs:
         """Arms with a run, in the order they were found."""
         return list(dict.fromkeys(arm for arm, _ in self.finished))
 
-    def seeds(self, *arms: str) -> list[int]:
-        """Return the seeds that every one of these arms has."""
-        each = [{seed for arm, seed in self.finished if arm == name} for name in arms]
+    def seeds(self, *arms: str, epochs: float = 0.0) -> list[int]:
+        """Return the seeds that every one of these arms has, with a budget of so many epochs."""
+        long = [key for key, run in self.finished.items() if run.about["epochs"] >= epochs]
+        each = [{seed for arm, seed in long if arm == name} for name in arms]
         return sorted(set.intersection(*each)) if each else []
 
     @cached_property
     def budget(self) -> float:
-        """The budget of the runs; the least, should they differ."""
-        return min((run.about["epochs"] for run in self.finished.values()), default=0.0)
+        """The greatest budget of a run."""
+        return max((run.about["epochs"] for run in self.finished.values()), default=0.0)
 
     def at(self, arm: str, epochs: float, seeds: Sequence[int] | None = None) -> list[float]:
-        """Return an arm's hypervolumes, by seed."""
-        wanted = self.seeds(arm) if seeds is None else seeds
+        """Return an arm's hypervolumes, by seed; runs of a lesser budget are left out."""
+        wanted = self.seeds(arm, epochs=epochs) if seeds is None else seeds
         return [self.curves[arm, seed].at(epochs) for seed in wanted]
 
     def best(self, arms: Sequence[str], epochs: float) -> str | None:
         """Return the arm of greatest median hypervolume, the first one where they tie."""
-        there = [arm for arm in arms if self.seeds(arm)]
+        there = [arm for arm in arms if self.seeds(arm, epochs=epochs)]
         if not there:
             return None
         return max(there, key=lambda arm: statistics.median(self.at(arm, epochs)))
 
     def epochs_to_reach(self, arm: str, rival: str, budget: float) -> dict[int, float]:
-        """Return, by seed, after how many epochs an arm had what the rival has at the budget."""
+        """Return, by seed, after how many epochs an arm had what the rival has at the budget.
+
+        Runs of a lesser budget are left out.
+        """
         return {
             seed: self.curves[arm, seed].first_at(self.curves[rival, seed].at(budget), budget)
-            for seed in self.seeds(arm, rival)
+            for seed in self.seeds(arm, rival, epochs=budget)
         }
 
 

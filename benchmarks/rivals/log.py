@@ -164,6 +164,11 @@ def read(path: Path) -> Finished:
     return Finished(table.to_pylist(), json.loads(table.schema.metadata[b"rivals"]))
 
 
+def is_complete(path: Path, epochs: float) -> bool:
+    """Whether a file holds a run of such a budget, or a greater one."""
+    return path.exists() and bool(read(path).about["epochs"] >= epochs)
+
+
 def file_of(folder: Path, arm: str, seed: int) -> Path:
     """Return the file of a complete run."""
     return folder / f"{arm}-{seed}.parquet"

@@ -39,11 +39,13 @@ def _panel(panel: Any, runs: Runs, arms: Sequence[str], title: str) -> None:
     grid = np.linspace(0.0, runs.budget, 271) if runs.budget else np.zeros(1)
     most = 0.0
     for colour, arm in zip(COLOURS, arms, strict=False):
-        bands = np.array([quartiles(runs.at(arm, float(epochs))) for epochs in grid])
+        least = min(runs.finished[arm, seed].about["epochs"] for seed in runs.seeds(arm))
+        xs = grid[grid <= least]
+        bands = np.array([quartiles(runs.at(arm, float(epochs))) for epochs in xs])
         label = f"{arm} (n = {len(runs.seeds(arm))})"
-        panel.plot(grid, bands[:, 1], color=colour, label=label, drawstyle="steps-post")
+        panel.plot(xs, bands[:, 1], color=colour, label=label, drawstyle="steps-post")
         panel.fill_between(
-            grid, bands[:, 0], bands[:, 2], color=colour, alpha=0.12, step="post", linewidth=0
+            xs, bands[:, 0], bands[:, 2], color=colour, alpha=0.12, step="post", linewidth=0
         )
         most = max(most, float(bands.max()))
     if arms:

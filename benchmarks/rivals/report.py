@@ -87,7 +87,7 @@ def numbers(found: Found) -> dict[str, Any]:
         "budget": budget,
         "p": whole.get("p"),
         "p_one_sided": whole.get("p_one_sided"),
-        "n": len(runs.seeds(OURS, rival)) if rival and OURS in runs.arms else 0,
+        "n": whole.get("n", 0),
         "at": per_budget,
         "arms": {arm: _arm(runs, arm, found.budgets, rival) for arm in runs.arms},
         "rung_correlation": [asdict(one) for one in found.rungs],
@@ -98,7 +98,7 @@ def numbers(found: Found) -> dict[str, Any]:
 def _against(runs: Runs, budget: float) -> dict[str, Any]:
     """Return the comparison with the best rival at one budget."""
     rival = runs.best(RIVALS, budget)
-    if rival is None or not (seeds := runs.seeds(OURS, rival)):
+    if rival is None or not (seeds := runs.seeds(OURS, rival, epochs=budget)):
         return {"best_rival": rival}
     by_seed = ratios(runs, rival, budget)
     low, middle, high = quartiles(list(by_seed.values()))
@@ -124,7 +124,10 @@ def _arm(runs: Runs, arm: str, budgets: Sequence[float], rival: str | None) -> d
     return {
         "n": len(seeds),
         "hypervolume": {
-            f"{epochs:g}": dict(zip(map(str, seeds), runs.at(arm, epochs), strict=True))
+            f"{epochs:g}": {
+                str(seed): runs.curves[arm, seed].at(epochs)
+                for seed in runs.seeds(arm, epochs=epochs)
+            }
             for epochs in budgets
         },
         "epochs_to_best_rival": {str(seed): _finite(value) for seed, value in reached.items()},
@@ -150,6 +153,9 @@ def missing(runs: Runs) -> list[str]:
             told.append(f"{arm} ({reason})")
         elif len(there) < EXPECTED_SEEDS:
             told.append(f"{arm} (seeds {', '.join(map(str, there))} only)")
+        if there and len(runs.seeds(arm, epochs=runs.budget)) < len(there):
+            most = max(runs.finished[arm, seed].about["epochs"] for seed in there)
+            told.append(f"{arm} beyond {most:g} epochs")
     return told
 
 
@@ -285,15 +291,17 @@ def _ablations(found: Found) -> Iterator[str]:
     yield from _table(found, "Ablations", [arm for arm in (OURS, *there) if arm in runs.arms])
     rows = []
     for arm in there:
-        seeds = runs.seeds(OURS, arm)
-        if not seeds:
+        if not runs.seeds(OURS, arm):
             continue
         cells = []
         for epochs in found.budgets:
+            if not (seeds := runs.seeds(OURS, arm, epochs=epochs)):
+                cells += ["", ""]
+                continue
             ours, other = runs.at(OURS, epochs, seeds), runs.at(arm, epochs, seeds)
             gaps = [a - b for a, b in zip(ours, other, strict=True)]
             cells += [_spread(gaps, "+.4f"), _probability(wilcoxon(ours, other).two_sided)]
-        rows.append([f"{arm}: {ARMS[arm].words}", f"{len(seeds)}", *cells])
+        rows.append([f"{arm}: {ARMS[arm].words}", f"{len(runs.seeds(OURS, arm))}", *cells])
     if rows:
         columns = [(f"ours less it at {epochs:g}", "p") for epochs in found.budgets]
         yield from table(["ablation", "n", *(c for pair in columns for c in pair)], rows)
@@ -361,6 +369,8 @@ METHOD = (
 
 
 def _spread(numbers: Sequence[float], form: str = ".4f") -> str:
+    if not numbers:
+        return ""
     low, middle, high = quartiles(numbers)
     return f"{middle:{form}} [{low:{form}}, {high:{form}}]"
 

@@ -53,7 +53,7 @@ def orders(
     return [
         Order(setting, name, seed, home, out, end)
         for name, seed in wanted
-        if not log.file_of(out, name, seed).exists()
+        if not log.is_complete(log.file_of(out, name, seed), setting.epochs)
     ]
 
 
