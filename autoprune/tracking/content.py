@@ -117,7 +117,11 @@ def children(events: Sequence[Event], summary: Summary, study_key: str) -> list[
         rows.sort(key=lambda row: (row["epochs"], row["job"]))
     ordered = sorted(trials.values(), key=lambda rows: _order(rows[-1], front))
     now_s = events[-1]["time"]
-    return [_child(rows, front, ends, study_key, now_s) for rows in ordered[:MAX_CHILDREN]]
+    confirmed = front if summary["status"] == "complete" else {}
+    return [
+        _child(rows, front, ends, study_key, now_s, _confirmed(confirmed.get(rows[-1]["trial"])))
+        for rows in ordered[:MAX_CHILDREN]
+    ]
 
 
 def _order(row: Mapping[str, Any], front: Mapping[str, Any]) -> tuple[bool, float, float, int]:
@@ -136,14 +140,20 @@ def _child(
     ends: Mapping[int, tuple[float, float]],
     study_key: str,
     now_s: float,
+    confirmed: Mapping[str, Any],
 ) -> Child:
+    """Return a trial's run.
+
+    A metric of MLflow cannot be taken back, so what the search may still change stands at step 0,
+    where the last value counts, and confirmed means are told once the confirmation is over: a
+    study that was cut and copied at any moment ends as one that was copied once.
+    """
     last, entry = rows[-1], front.get(rows[-1]["trial"])
+    ranks = [row["pareto_rank"] for row in rows if row["pareto_rank"] is not None]
     values = [value for row in rows for value in _row_values(row, ends[row["job"]][0])]
     end_s = max(ends[row["job"]][0] for row in rows)
-    values += [
-        Value(key, value, int(last["epochs"]), now_s)
-        for key, value in finite({"pareto_rank": last["pareto_rank"], **_confirmed(entry)}).items()
-    ]
+    standing = {"pareto_rank": ranks[-1] if ranks else None, **confirmed}
+    values += [Value(key, value, 0, now_s) for key, value in finite(standing).items()]
     tags = {
         "autoprune.pareto": "true" if entry else "false",
         "autoprune.trial": last["trial"],
