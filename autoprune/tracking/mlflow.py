@@ -141,7 +141,8 @@ class Mirror:
         try:
             self._refresh(events)
         except Exception as error:
-            raise AutoPruneError(f"MLflow at {self.target.uri} failed: {error}") from error
+            told = _first_line(error)
+            raise AutoPruneError(f"MLflow at {self.target.uri} failed: {told}") from error
 
     def register_champion(self, folder: Path) -> str:
         """Register an exported folder as the study's model, alias ``champion``.
@@ -181,7 +182,8 @@ class Mirror:
                 self._refresh(events)
         except Exception as error:  # noqa: BLE001 - an outage costs the search nothing
             if not self._failed:
-                _LOG.warning("MLflow at %s failed, the search goes on: %s", self.target.uri, error)
+                told = _first_line(error)
+                _LOG.warning("MLflow at %s failed, the search goes on: %s", self.target.uri, told)
             self._failed = True
 
     def _refresh(self, events: list[Event]) -> None:
@@ -204,6 +206,11 @@ def sync(
     return mirror.ids
 
 
+def _first_line(error: Exception) -> str:
+    """Return what an error says first: a database's adds its statement, lines of it."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def _connect(uri: str) -> MlflowClient:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -211,6 +218,8 @@ def _connect(uri: str) -> MlflowClient:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # It prints a stack for each failure of a database, which we tell in one line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     make_whole(uri)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 

@@ -323,6 +323,25 @@ def test_a_store_that_comes_back_is_caught_up(
     assert len(children(client, mirror.ids)) == 4
 
 
+def test_a_database_that_fails_is_told_in_one_line(
+    home: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_events(home, make_events(3))
+    mirror = Mirror(home, "digits")
+    mirror.sync()
+    full = home / "mlflow.db"
+    full.write_bytes(full.read_bytes()[:5000])  # what is beyond is gone: sqlite refuses it
+    write_events(home, make_events(4, end="complete"))
+    with pytest.raises(AutoPruneError, match=r"^MLflow at sqlite:.* failed: ") as caught:
+        mirror.sync()
+    assert "\n" not in str(caught.value)
+    with caplog.at_level(logging.WARNING, "autoprune"), mirror:
+        pass
+    assert [r.getMessage() for r in caplog.records if "\n" in r.getMessage()] == []
+    assert any("the search goes on" in r.getMessage() for r in caplog.records)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Digits on the mlp after one epoch, as the export writes it."""
