@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.cli.output import console, show, show_line
+from autoprune.search.signals import terminable
 
 if TYPE_CHECKING:
     from autoprune.experiments.base import Design
@@ -119,7 +120,8 @@ def ask(
         for warning in experiment.runner.info.warnings:
             show(f"note: {warning}")
         try:
-            _run(experiment)
+            with terminable():
+                _run(experiment)
         except KeyboardInterrupt:
             show("stopped; the same command goes on from here")
             raise

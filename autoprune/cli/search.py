@@ -10,6 +10,7 @@ import typer
 
 from autoprune.cli import options
 from autoprune.cli.output import console, emit, show, show_line
+from autoprune.search.signals import terminable
 
 if TYPE_CHECKING:
     from autoprune.search.pick import Limits
@@ -107,7 +108,8 @@ def search(
             return
         try:
             mirrored = _found_in_mlflow if session.finished else _run
-            ids = mirrored(session, limits, tracking_uri)
+            with terminable():
+                ids = mirrored(session, limits, tracking_uri)
         except KeyboardInterrupt:
             show("stopped; the same command with --resume goes on from here")
             raise

@@ -8,11 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 from autoprune.core.errors import StudyError
+from autoprune.search.signals import terminable
 from autoprune.tracking.store import default_uri
 
 
@@ -51,7 +50,7 @@ def serve(home: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
         subprocess.Popen(
             command(home, host, port), env=environment, start_new_session=True
         ) as server,
-        _terminable(),
+        terminable(),
     ):
         try:
             return server.wait()
@@ -60,20 +59,6 @@ def serve(home: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Make SIGTERM interrupt, so that what was started is ended."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def check_free(host: str, port: int) -> None:

@@ -91,7 +91,8 @@ def test_a_killed_search_ends_in_the_front_it_would_have_had(tmp_path: Path) -> 
     assert all(found["mlflow"].values())
 
 
-def test_an_interrupted_search_says_how_it_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_search_says_how_it_goes_on(tmp_path: Path, told: signal.Signals) -> None:
     space, home = write_space(tmp_path), tmp_path / "home"
     options = ["search", str(space), *OPTIONS, "--home", str(home)]
     process = subprocess.Popen(
@@ -107,7 +108,7 @@ def test_an_interrupted_search_says_how_it_goes_on(tmp_path: Path) -> None:
             process.wait(timeout=0.01)
         except subprocess.TimeoutExpired:
             continue
-    process.send_signal(signal.SIGINT)
+    process.send_signal(told)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "--resume goes on from here" in err

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from types import FrameType
 from typing import Any
 
 from autoprune.core.errors import ConfigError
 from autoprune.search.executors.base import Asked
+from autoprune.search.signals import Interruption
 
 MAX_FAILURES = 2
 _OBJECT_STORE_BYTES = 100_000_000
@@ -86,8 +85,8 @@ class RayExecutor:
         Raises
         ------
         KeyboardInterrupt
-            After Ctrl-C, once no more jobs are handed out and the workers are stopped; jobs that
-            were out are lost and are issued again on resume.
+            After Ctrl-C or SIGTERM, once no more jobs are handed out and the workers are stopped;
+            jobs that were out are lost and are issued again on resume.
         BadInput
             As a worker raised it when it opened its context.
         ConfigError
@@ -100,7 +99,7 @@ class RayExecutor:
             import ray  # reads its environment on import
 
             stack.enter_context(_quiet_logs())
-            interrupted = stack.enter_context(_deferred_interrupt())
+            interruption = stack.enter_context(Interruption())
             storage = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="autoprune-", ignore_cleanup_errors=True)
             )
@@ -108,7 +107,8 @@ class RayExecutor:
             if owns_ray:
                 stack.callback(ray.shutdown)
                 self._connect()
-            self._tune(engine, storage, interrupted, owns_ray)
+                interruption.listen()  # Ray has taken SIGTERM, and would print a stack
+            self._tune(engine, storage, interruption.event, owns_ray)
 
     def trainable(self) -> Any:
         """Return the Tune function of one job, with the resources it asks for."""
@@ -205,24 +205,3 @@ def _quiet_logs() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event; a second one interrupts at once."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -178,10 +178,13 @@ def test_an_exception_of_the_engine_comes_through(instance: None, tmp_path: Path
 
 
 def test_the_environment_and_the_handlers_are_as_before(instance: None, tmp_path: Path) -> None:
-    before = dict(os.environ), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGUSR1)
+    def state() -> tuple[Any, ...]:
+        taken = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+        return dict(os.environ), [signal.getsignal(number) for number in taken]
+
+    before = state()
     RayExecutor(1, SETUP, {"folder": str(tmp_path)}).run(ListEngine([""]))
-    after = dict(os.environ), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGUSR1)
-    assert before == after
+    assert state() == before
 
 
 def test_resources_and_memory_of_a_gpu_share() -> None:
@@ -268,8 +271,8 @@ class Engine:
         return Job(self.issued - 1, TrialConfig(), 1, 0, "run", tag=tag)
     def record(self, result):
         self.recorded.append(result.job)
-        if len(self.recorded) == 2 and sys.argv[3] == "interrupt":
-            os.kill(os.getpid(), signal.SIGINT)
+        if len(self.recorded) == 2 and sys.argv[3].startswith("SIG"):
+            os.kill(os.getpid(), getattr(signal, sys.argv[3]))
             self.recorded.append("not torn")
 
 engine, caught = Engine(), False
@@ -310,8 +313,11 @@ def test_a_killed_worker_prints_one_warning(tmp_path: Path) -> None:
     assert output == "job 2 lost its worker process and is started again\n"
 
 
-def test_ctrl_c_ends_cleanly_and_never_inside_the_engine(tmp_path: Path) -> None:
-    (recorded, caught, _, running), output = drive(tmp_path, "", "interrupt")
+@pytest.mark.parametrize("told", ["SIGINT", "SIGTERM"])
+def test_told_to_stop_it_ends_cleanly_and_never_inside_the_engine(
+    tmp_path: Path, told: str
+) -> None:
+    (recorded, caught, _, running), output = drive(tmp_path, "", told)
     assert recorded[-1] == "not torn"
     assert len(recorded) == 3
     assert caught
