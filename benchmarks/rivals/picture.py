@@ -14,7 +14,7 @@ COLOURS = (
     "#000000", "#0072b2", "#d55e00", "#e69f00", "#cc79a7", "#7f7f7f", "#56b4e9", "#009e73",
     "#8c564b",
 )  # fmt: skip
-LOWEST = 0.6
+LOWEST = 0.85
 """Share of the greatest value at which the axis begins."""
 
 
