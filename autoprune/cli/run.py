@@ -64,6 +64,8 @@ def run(
         raise ConfigError("run", "needs either --sparsity or --macs", remedy="give one of them")
     if kept == 0.0:
         raise ConfigError("--macs", "must be a share in (0, 1], such as 50% or 0.5", macs)
+    if task is not None and (data, model) != (None, None):
+        raise ConfigError("run", "takes --task or --data and --model, not both", remedy="drop one")
     given = {
         "method": method,
         "data": data,

@@ -79,11 +79,18 @@ class StudyError(BadInput):
     """A study, home or journal is not in the state the command needs."""
 
 
+MOST_NAMES = 60
+"""Names that a message lists."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Word a suggestion for a misspelt name, or list what is known when nothing is close."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"known: {', '.join(names[:MOST_NAMES])}{more}"
 
 
 def unknown_name(place: str, what: str, name: str, known: Iterable[str]) -> UnknownNameError:

@@ -247,7 +247,8 @@ def _recount(folder: Path, plan: dict[str, Any], report: dict[str, Any]) -> tupl
         packed = unpack(path.read_bytes(), path.name)
     if "pt2" in formats:
         program = load_program(folder / EXPORTERS.get("pt2").file_name)
-        nonzero = sum(int(value.count_nonzero()) for _, value in program.named_parameters())
+        once = {value.data_ptr(): value for _, value in program.named_parameters()}  # of tied ones
+        nonzero = sum(int(value.count_nonzero()) for value in once.values())
         if nonzero != report["params_nonzero"]:
             raise VerificationError(
                 f"model.pt2: must hold {report['params_nonzero']} non-zero parameters as reported; "

@@ -71,6 +71,8 @@ def account(
         macs = count_macs(slim, example)
     else:
         macs = sum(layer.macs for layer in layers) if dense_macs is None else dense_macs
+    # What no prunable layer computes, such as attention's products, is computed all the same.
+    beside = 0 if structured else macs - sum(layer.macs for layer in layers)
     prunable = {layer.name: parameters[layer.name] for layer in layers}
     all_masks = {**dense_masks(prunable), **{n: m for n, m in masks.items() if n in prunable}}
     return {
@@ -79,7 +81,7 @@ def account(
         "params": count_params(slim),
         "params_nonzero": count_nonzero(slim),
         "macs": macs,
-        "macs_effective": effective_macs(layers, density),
+        "macs_effective": effective_macs(layers, density) + beside,
         "layers": density,
         "mask_sha256": digest(dict(ranks)) if ranks else mask_sha256(all_masks),
     }

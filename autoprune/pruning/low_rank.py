@@ -109,8 +109,16 @@ def can_factorise(layer: nn.Module) -> bool:
 
 
 def factorisable(model: nn.Module) -> list[str]:
-    """Return the names of the weights whose layers can be replaced by two, in model order."""
-    return [f"{path}.weight" for path, layer in model.named_modules() if can_factorise(layer)]
+    """Return the names of the weights whose layers can be replaced by two, in model order.
+
+    A weight with a second name stays: whoever has it there would keep it whole.
+    """
+    modules = list(model.named_modules(remove_duplicate=False))
+    names = Counter(
+        id(value) for _, module in modules for value in module.parameters(recurse=False)
+    )
+    able = [(path, layer) for path, layer in model.named_modules() if can_factorise(layer)]
+    return [f"{path}.weight" for path, layer in able if names[id(layer.weight)] == 1]
 
 
 def splittable(model: nn.Module, layers: Iterable[LayerInfo]) -> list[str]:

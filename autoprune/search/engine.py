@@ -357,4 +357,5 @@ def _check_knobs(space: Space, num_layers: int) -> None:
                 f"{space.name}: {'.'.join(owner)}.groups",
                 f"must be at most {num_layers}, the model's prunable layers",
                 sum(d.path.startswith(".".join(owner) + ".") for d in space.dimensions),
+                "lower groups, or take the choice out of the space",
             )

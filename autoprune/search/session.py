@@ -19,6 +19,7 @@ from autoprune.search.runner import Runner, Workers
 from autoprune.search.study import Study, check_same_search, is_finished, open_study, study_folder
 from autoprune.search.summary import summarize
 from autoprune.space import Space
+from autoprune.space.files import list_spaces
 from autoprune.space.grammar import load_space
 from autoprune.stages.store_files import trim
 from autoprune.trial.settings import WorkerSettings
@@ -124,6 +125,8 @@ class Session:
             top_epochs=self.space.top,
             measure=tuple(o for o in self.space.objectives if o in MEASURED),
         )
+        if request.task_file is not None and str(request.space) in list_spaces():
+            self.space = _fitted(self.space, len(self.info.layers))
         # An engine on no study checks what only it knows (steps, rungs), before one is written.
         keys = self.settings.key_context()
         Engine(self.space, self.info, Journal(), context=keys, options=request.options)
@@ -279,6 +282,18 @@ def _finalists(home: Path) -> set[str]:
             if e["event"] == "result" and e["result"]["job"] in confirmed
         }
     return keys
+
+
+def _fitted(space: Space, num_layers: int) -> Space:
+    """Return a shipped space with no more knobs than the user's model has prunable layers."""
+    fitted = space.with_knobs_at_most(num_layers)
+    if fitted is not space:
+        _LOG.warning(
+            "%s: the model has %d prunable layers, so an allocation's knobs are as many",
+            space.name,
+            num_layers,
+        )
+    return fitted
 
 
 def _space(request: SearchRequest) -> Space:

@@ -129,6 +129,15 @@ class Space:
         """Return the space with another task."""
         return replace(self, task=task, raw={**self.raw, "task": plain(task)})
 
+    def with_knobs_at_most(self, most: int) -> Space:
+        """Return the space without the knobs of an allocation whose number is above `most`."""
+        kept = tuple(
+            d
+            for d in self.dimensions
+            if not (number := d.path.rpartition(".")[2]).isdigit() or int(number) <= most
+        )
+        return self if kept == tuple(self.dimensions) else replace(self, dimensions=kept)
+
     def with_objectives(self, objectives: Sequence[str], place: str = "objectives") -> Space:
         """Return the space with other objectives; methods that cannot target them are left out.
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own spelling
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from autoprune.core.config import TaskConfig
 from autoprune.core.errors import ConfigError, TaskError
@@ -120,6 +121,31 @@ def load_task(config: TaskConfig, device: str = "cpu") -> Task:
     return _task(found, data, factory, None)
 
 
+def _check_trainable(model: nn.Module, place: str) -> None:
+    """Refuse a model that cannot be trained as it is.
+
+    Raises
+    ------
+    TaskError
+        If a layer has no shape yet, or every parameter is frozen.
+    """
+    lazy = [n for n, p in model.named_parameters() if isinstance(p, UninitializedParameter)]
+    if lazy:
+        raise TaskError(
+            place,
+            "model() must return layers that have a shape",
+            lazy[0],
+            "run one batch through it before returning it, or name the sizes of lazy layers",
+        )
+    trainable = [parameter.requires_grad for parameter in model.parameters()]
+    if trainable and not any(trainable):
+        raise TaskError(
+            place,
+            "model() must leave something to train; every parameter is frozen",
+            remedy="set requires_grad on what may be retrained",
+        )
+
+
 def _user_task(config: TaskConfig, file: UserFile, device: str) -> Task:
     """Build the task of a task file."""
     functions = {
@@ -139,8 +165,10 @@ def _user_task(config: TaskConfig, file: UserFile, device: str) -> Task:
         raw = replace(raw, warnings=(*raw.warnings, OWN_LOSS))
     factory = partial(_user_model, str(file.path), file.function("model") or nn.Identity)
     with global_stream(0, "init"):
-        if factory() is factory():
+        first = factory()
+        if first is factory():
             raise TaskError(str(file.path), "model() must return a new model each time")
+    _check_trainable(first, str(file.path))
     if raw.classes_guessed:
         size = _fresh_output_size(factory, raw.train.images.shape[1:], str(file.path))
         names = [*raw.classes, *map(str, range(len(raw.classes), size))]

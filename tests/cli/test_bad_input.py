@@ -468,3 +468,9 @@ def test_single_weights_alone_cannot_be_searched_for_speed(tmp_path: Path) -> No
         "add a method of kind units or low_rank",
     )
     assert not (tmp_path / "home" / "studies").exists()
+
+
+def test_a_task_file_and_a_model_by_name_are_not_both_taken(tmp_path: Path) -> None:
+    given = ("run", "--method", "magnitude", "--sparsity", "0.5", "--task", write_task(tmp_path))
+    for more in (("--model", "mlp"), ("--data", "digits")):
+        refused(call(*given, *more, "--home", tmp_path / "home"), "--task or --data and --model")

@@ -38,5 +38,8 @@ def test_bad_input_travels(kind: type[BadInput]) -> None:
 def test_suggestions() -> None:
     assert did_you_mean("sinp", ["snip", "imp"]) == "did you mean 'snip'?"
     assert did_you_mean("zzz", ["snip", "imp"]) == "known: imp, snip"
+    many = did_you_mean("zzz", [f"name{i:03}" for i in range(1000)])
+    assert many.startswith("known: name000, name001")
+    assert many.endswith(", name059 and 940 more")
     error = unknown_name("trial.method", "method", "sinp", ["snip"])
     assert str(error) == "trial.method names an unknown method 'sinp'; did you mean 'snip'?"

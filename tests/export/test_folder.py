@@ -214,6 +214,25 @@ def test_a_task_files_model_is_proven_without_its_code(start: Any, tmp_path: Pat
         load_model(tmp_path / "out")
 
 
+TIED = """
+def model():
+    nn = torch.nn
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(),
+                        nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 10))
+    net[5].weight = net[3].weight
+    return net
+"""
+
+
+def test_tied_weights_are_counted_once_in_every_file(start: Any, tmp_path: Path) -> None:
+    path = Path(task_file(tmp_path))
+    path.write_text(path.read_text() + TIED)
+    job, context = start(task_file=str(path))
+    report = export_job(job, context, tmp_path / "out")
+    assert "model.pt2" in report.content["files"]
+    assert verify_folder(tmp_path / "out")["sparsity"] == pytest.approx(report.content["sparsity"])
+
+
 def test_without_the_test_split_the_proof_is_on_validation_data(start: Any, tmp_path: Path) -> None:
     job, context = start()
     report = export_job(replace(job, test=False), context, tmp_path / "out", formats=["pt2"])

@@ -137,3 +137,15 @@ def test_low_rank_after_units_counts_the_small_factors():
     # 6 - 3 - 4 - 3: the first layer stores 6 + 3, then 12 + 12.
     assert found["sparsity"] == pytest.approx(1 - 33 / 62)
     assert found["macs"] == 33
+
+
+def test_what_no_prunable_layer_computes_is_computed_all_the_same():
+    """Attention's products are no layer's, so masks take nothing of them away."""
+    model = tiny_mlp()
+    masks = dense_masks(weights_of(model))
+    masks["0.weight"][:, :3] = False
+    plain = count(model, masks)
+    more = count(model, masks, dense_macs=100)
+    assert (plain["macs"], more["macs"]) == (62, 100)
+    assert plain["macs_effective"] == 62 - 15
+    assert more["macs_effective"] == 100 - 15

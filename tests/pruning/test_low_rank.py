@@ -260,3 +260,15 @@ def test_the_classifier_stays_whole():
     model = nn.ModuleDict({"d": nn.Conv2d(4, 4, 1, groups=2), "b": nn.Conv2d(4, 4, 1)})
     model["a"] = nn.Linear(4, 2)
     assert splittable(model, layers) == ["b.weight"]
+
+
+def test_weights_with_two_names_are_left_whole() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.alone, self.one, self.two = (nn.Linear(6, 6) for _ in range(3))
+            self.two.weight = self.one.weight
+            self.again, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+            self.alias = self.again
+
+    assert factorisable(Shared()) == ["alone.weight", "head.weight"]

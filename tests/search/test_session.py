@@ -260,3 +260,18 @@ def test_rates_that_cannot_be_replayed_are_never_proposed(space: Path, tmp_path:
     assert any(job["config"]["method"] == "imp" for job in jobs)
     assert all(job["config"]["lr"]["name"] == "linear" for job in jobs)
     assert load_summary(tmp_path, "long")["failed"] == 0
+
+
+def test_the_default_space_fits_the_example_of_the_documentation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The shipped spaces turn three knobs; the example's model has two layers."""
+    page = Path(__file__).parents[2] / "docs" / "task-file.md"
+    file = tmp_path / "task.py"
+    file.write_text(page.read_text().split("```python\n")[1].split("```")[0])
+    wish = request(Path("digits"), tmp_path / "home", task_file=file)
+    with Session(wish) as session:
+        assert len(session.info.layers) == 2
+        knobs = {d.path for d in session.space.dimensions if ".searched." in d.path}
+        assert knobs == {f"method.magnitude.allocation.searched.{number}" for number in (1, 2)}
+    assert "the model has 2 prunable layers" in caplog.text

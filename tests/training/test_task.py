@@ -236,6 +236,8 @@ def test_a_helper_module_beside_the_file_is_that_one(tmp_path: Path) -> None:
             "nn.Sequential(nn.AdaptiveAvgPool3d((3, 1, 1)), nn.Flatten())",
             "must have a prunable layer",
         ),
+        ("nn.Linear(8, 3)", "nn.LazyLinear(3)", r"layers that have a shape; got '.*weight'"),
+        ("nn.Linear(8, 3))", "nn.Linear(8, 3)).requires_grad_(False)", "parameter is frozen"),
     ],
 )
 def test_a_bad_task_file(write: Write, old: str, new: str, words: str) -> None:
