@@ -1,10 +1,9 @@
-"""The only module that talks to MLflow; the search never waits for it, nor fails with it."""
+"""Copies journals to MLflow; the search never waits for it, nor fails with it."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import tempfile
 import threading
 import time
@@ -17,12 +16,11 @@ from autoprune.search.journal import Event
 from autoprune.search.study import read_events
 from autoprune.search.summary import summarize
 from autoprune.tracking import content
-from autoprune.tracking.database import make_whole
+from autoprune.tracking.connection import connect, first_line
 from autoprune.tracking.keys import save_model, study_key
 from autoprune.tracking.store import Target, find_target
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 Artifacts = Callable[[dict[str, Any]], dict[str, Path]]
@@ -30,12 +28,6 @@ Artifacts = Callable[[dict[str, Any]], dict[str, Path]]
 
 _LOG = logging.getLogger(__name__)
 _STATUS = {"running": "RUNNING", "complete": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
-_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
 # Without the kind, MLflow's pages open on its tools for language models.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _RUN_TAGS = {
@@ -141,7 +133,7 @@ class Mirror:
         try:
             self._refresh(events)
         except Exception as error:
-            told = _first_line(error)
+            told = first_line(error)
             raise AutoPruneError(f"MLflow at {self.target.uri} failed: {told}") from error
 
     def register_champion(self, folder: Path) -> str:
@@ -182,7 +174,7 @@ class Mirror:
                 self._refresh(events)
         except Exception as error:  # noqa: BLE001 - an outage costs the search nothing
             if not self._failed:
-                told = _first_line(error)
+                told = first_line(error)
                 _LOG.warning("MLflow at %s failed, the search goes on: %s", self.target.uri, told)
             self._failed = True
 
@@ -206,24 +198,6 @@ def sync(
     return mirror.ids
 
 
-def _first_line(error: Exception) -> str:
-    """Return what an error says first: a database's adds its statement, lines of it."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _connect(uri: str) -> MlflowClient:
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    # It prints a stack for each failure of a database, which we tell in one line.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    make_whole(uri)
-    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
 class Copy:
     """One study in one store; its run is found again by `key`, and `source` is its command."""
 
@@ -232,7 +206,7 @@ class Copy:
     ) -> None:
         self.key, self.study = key, study
         self._tags = {**_RUN_TAGS, "mlflow.source.name": source}
-        self.client = _connect(target.uri)
+        self.client = connect(target.uri)
         run = self._given(target.run_id) if target.run_id else self._found(target)
         self.experiment_id: str = run.info.experiment_id
         self.run_id: str = run.info.run_id

@@ -15,9 +15,9 @@ def _no_mlflow_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A database with MLflow's schema, which takes seconds to make: tests copy it."""
-    from autoprune.tracking.mlflow import _connect
+    from autoprune.tracking.connection import connect
     from autoprune.tracking.store import default_uri
 
     home = tmp_path_factory.mktemp("store")
-    _connect(default_uri(home)).search_experiments()
+    connect(default_uri(home)).search_experiments()
     return home / "mlflow.db"
