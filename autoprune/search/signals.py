@@ -43,8 +43,11 @@ class Interruption:
         self._main = threading.current_thread() is threading.main_thread()
 
     def listen(self) -> None:
-        """Take the signals; to be called again after a library took them."""
-        if self._main:
+        """Take the signals; to be called again after a library took them.
+
+        Once one has come they stay as they are, so that a second one still acts at once.
+        """
+        if self._main and not self.event.is_set():
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, self._note)
 
