@@ -71,6 +71,7 @@ def search(
     """Search, confirm the front on fresh seeds, and say what to type next."""
     from autoprune.cli import parse
     from autoprune.search.engine import SearchOptions
+    from autoprune.search.forecast import least_macs
     from autoprune.search.pick import Limits
     from autoprune.search.session import SearchRequest, Session
 
@@ -102,7 +103,8 @@ def search(
         gpus_per_job=gpus_per_job,
     )
     with Session(request) as session:
-        limits.check(session.space.objectives)
+        least = 0.0 if session.finished else least_macs(session.space, session.info)
+        limits.check(session.space.objectives, least)
         if dry_run:
             emit(_dry_run(session), as_json=json)
             return

@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class AutoPruneError(Exception):
@@ -89,8 +89,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f"known: {', '.join(names[:MOST_NAMES])}{more}"
+    return f"known: {few(names, MOST_NAMES)}"
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """Name the first of many.
+
+    Examples
+    --------
+    >>> few(["a", "b", "c"], 2), few(["a"])
+    ('a, b and 1 more', 'a')
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def unknown_name(place: str, what: str, name: str, known: Iterable[str]) -> UnknownNameError:

@@ -20,12 +20,13 @@ Status = Literal["ok", "diverged", "collapsed", "failed"]
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One prunable weight tensor of the dense model."""
+    """One prunable weight tensor of the dense model; `output` if it makes the model's outputs."""
 
     name: str
     shape: tuple[int, ...]
     kind: Literal["conv", "linear", "attention"]
     macs: int
+    output: bool = False
 
     @property
     def num_weights(self) -> int:
@@ -93,6 +94,11 @@ class TaskInfo:
     def num_prunable(self) -> int:
         """Number of prunable weights."""
         return sum(layer.num_weights for layer in self.layers)
+
+    @property
+    def macs_elsewhere(self) -> int:
+        """Multiply-adds that no prunable weight does: those of attention's products."""
+        return max(0, self.macs - sum(layer.macs for layer in self.layers))
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Optimiser steps in one pass over the training split; a ragged last batch counts."""

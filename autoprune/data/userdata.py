@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from autoprune.core.errors import DataError, TaskError
+from autoprune.core.errors import DataError, TaskError, few
 from autoprune.core.seeds import global_stream
 from autoprune.data.raw import Images, Labels, Part, RawData, balanced_order
 
 FROZEN = (
     "{place} gives another image each time it is read; it is decoded once, "
     "so its random transforms are frozen"
+)
+UNSEEN = (
+    "no training example of {names}: classes are numbered from 0 without gaps, and a model with "
+    "an output for each of them never learns these"
 )
 NO_TEST = "no test_data(): the validation data is split in two halves, validation and test"
 
@@ -115,6 +119,9 @@ def user_raw(train: Any, val: Any, test: Any | None) -> RawData:
         kept[1:] = [kept[1].take(order[half:]), kept[1].take(order[:half])]
     highest = max((int(part.labels.max()) for part in kept if len(part.labels)), default=0)
     names = parts["train_data()"].classes
+    seen = set(kept[0].labels.tolist())
+    if unseen := [f"class {k}" for k in range(highest + 1) if k not in seen]:
+        warnings.append(UNSEEN.format(names=few(unseen)))
     is_bytes = kept[0].images.dtype == np.uint8  # type: ignore[union-attr] # decoded above
     return RawData(
         train=kept[0],

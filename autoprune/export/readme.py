@@ -84,6 +84,20 @@ def load_weights(path):
 ```
 """
 
+_SMALLER = """
+`compact` in plan.json says how the model differs from the dense one. $changes
+"""
+
+_TENSORS = """`tensors` are the parameters and \
+buffers that lost channels, neurons or heads, with their new shapes."""
+
+_RANKS = """`ranks` are the layers that became two, an `nn.Sequential` of a first layer with \
+as many outputs as the rank (no bias) and a second that brings them back to the layer's outputs \
+(1x1 where it was a convolution): of layer `conv` the weights are `conv.0.weight` and \
+`conv.1.weight`."""
+
+_ATTRIBUTES = """`attributes` are integers of modules that take new values, such as `num_heads`."""
+
 _REBUILD = """
 The architecture is AutoPrune's or a public one by name; this builds it as plan.json says:
 
@@ -99,6 +113,9 @@ The architecture is the one in $file, with the shapes in plan.json's `compact`.
 """
 
 
+_CHANGES = {"tensors": _TENSORS, "ranks": _RANKS, "attributes": _ATTRIBUTES}
+
+
 def readme(plan: dict[str, Any], report: dict[str, Any], files: list[FileReport]) -> str:
     """Write what is in the folder and how to use each file."""
     names = {file.name for file in files}
@@ -109,10 +126,12 @@ def readme(plan: dict[str, Any], report: dict[str, Any], files: list[FileReport]
     parts += [_PT2] if "model.pt2" in names else []
     if "model.safetensors" in names:
         parts += [_SAFETENSORS, _REBUILD if own else _TASK_FILE]
+        parts += [_SMALLER] if any(plan["compact"].values()) else []
     accuracy = ", ".join(f"{k} {v:.4f}" for k, v in report["own"].items())
     return Template("".join(parts)).substitute(
         model=architecture.get("model") or architecture["file"],
         file=architecture.get("file", ""),
+        changes=" ".join(text for key, text in _CHANGES.items() if plan["compact"].get(key)),
         summary=f"{report['sparsity']:.2%} of the prunable weights are removed; {accuracy}.",
         files="\n".join(f"| {f.name} | {f.size_bytes} | {f.note} |" for f in files),
         shape=", ".join(map(str, plan["input_shape"])),

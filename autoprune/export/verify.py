@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from autoprune.core.config import TaskConfig, parse
 from autoprune.core.errors import AutoPruneError, DataError, VerificationError
@@ -26,6 +27,7 @@ from autoprune.export.load import exported_formats, run_in_chunks
 from autoprune.export.pattern import check_section, planned_pattern
 from autoprune.export.plan import read_json
 from autoprune.export.registry import EXPORTERS
+from autoprune.metrics.macs import count_run
 from autoprune.pruning.packing import Packed, unpack
 
 TOLERANCE = 1e-4
@@ -74,8 +76,9 @@ def verify_folder(
 
     Hashes of all files; every format on batches of 1, 2 and 7 against the stored outputs; all
     formats against each other, and their accuracy against the report, on the whole split the
-    report names when the data is found; sparsity and N:M patterns recounted from the file. A
-    model from a task file runs from ONNX and pt2, which need no code of the user's.
+    report names when the data is found; sparsity, parameters, multiply-adds and N:M patterns
+    recounted from the files. A model from a task file runs from ONNX and pt2, which need no code
+    of the user's.
 
     Parameters
     ----------
@@ -247,13 +250,7 @@ def _recount(folder: Path, plan: dict[str, Any], report: dict[str, Any]) -> tupl
         packed = unpack(path.read_bytes(), path.name)
     if "pt2" in formats:
         program = load_program(folder / EXPORTERS.get("pt2").file_name)
-        once = {value.data_ptr(): value for _, value in program.named_parameters()}  # of tied ones
-        nonzero = sum(int(value.count_nonzero()) for value in once.values())
-        if nonzero != report["params_nonzero"]:
-            raise VerificationError(
-                f"model.pt2: must hold {report['params_nonzero']} non-zero parameters as reported; "
-                f"got {nonzero}"
-            )
+        _check_size(folder, program, report)
     weights = packed.weights if packed else program.state_dict if program else {}
     if packed is None:
         lines = ["sparsity: not recounted, the packed file is not part of this"]
@@ -268,7 +265,34 @@ def _recount(folder: Path, plan: dict[str, Any], report: dict[str, Any]) -> tupl
             f"model.safetensors: sparsity must be {report['sparsity']} as reported; got {found}"
         )
     lines = [f"sparsity: {found:.4f}, recounted from model.safetensors"]
+    if program is not None:
+        lines.append(
+            f"size: {report['params']:,} parameters and {report['macs']:,} multiply-adds, "
+            "recounted from model.pt2"
+        )
     return found, lines + _pattern(plan, report, weights, "model.safetensors")
+
+
+_COUNTED = {
+    "params": "hold {} parameters",
+    "params_nonzero": "hold {} non-zero parameters",
+    "macs": "do {} multiply-adds",
+}
+
+
+def _check_size(folder: Path, program: ExportedProgram, report: dict[str, Any]) -> None:
+    """Recount a program's parameters, tied ones once, and the multiply-adds of a stored input."""
+    once = {value.data_ptr(): value for _, value in program.named_parameters()}
+    counted = {
+        "params": sum(value.numel() for value in once.values()),
+        "params_nonzero": sum(int(value.count_nonzero()) for value in once.values()),
+        "macs": count_run(program.module(), load_file(folder / SAMPLE)["inputs"][:1]),
+    }
+    for key, what in _COUNTED.items():
+        if counted[key] != report[key]:
+            raise VerificationError(
+                f"model.pt2: must {what.format(report[key])} as reported; got {counted[key]}"
+            )
 
 
 def _pattern(

@@ -80,10 +80,9 @@ class ChooseRanks(Stage):
         """Write the ranks into the state's structure."""
         from autoprune.pruning.low_rank import ranks_for_sparsity, splittable
 
-        layers = context.task.info.layers
-        ranks = ranks_for_sparsity(
-            layers, self.sparsity, splittable(context.model, layers), self.of
-        )
+        info = context.task.info
+        names = splittable(context.model, info.layers)
+        ranks = ranks_for_sparsity(info.layers, self.sparsity, names, self.of, info.macs_elsewhere)
         return replace(inputs[0], structure=replace(inputs[0].structure, ranks=ranks))
 
 

@@ -23,7 +23,7 @@ from autoprune.core.config import STRICT, Scalar, TrialConfig
 from autoprune.methods.base import Method, Parts, PlanRequest, Rounds
 from autoprune.methods.plans import check_rewind, prune_retrain
 from autoprune.pruning.allocations.spec import split_spec
-from autoprune.pruning.grain import Grain, greatest
+from autoprune.pruning.grain import ROUND_TO, Grain, greatest
 from autoprune.stages.base import Stage
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class GrainParams:
     """
 
     allocation: str = "uniform"
-    round_to: RoundTo = 8
+    round_to: RoundTo = ROUND_TO
     floor: Floor = 0.1
 
 
@@ -96,9 +96,10 @@ def limit(info: TaskInfo, of: str, params: Any, *, inner: bool = False) -> float
         return known
     groups = tuple(group for group in info.units if group.inner or not inner)
     grains: Any = grain(params)
-    return min(
-        known, greatest(info.layers, groups, Grain(**grains), "macs" if of == "macs" else "weights")
-    )
+    rule = Grain(**grains)
+    if of == "weights":
+        return min(known, greatest(info.layers, groups, rule))
+    return min(known, greatest(info.layers, groups, rule, "macs", info.macs_elsewhere))
 
 
 def inner_limit(info: TaskInfo, of: str, params: Any) -> float:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from contextlib import ExitStack
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -69,11 +71,63 @@ def prunable_layers(model: nn.Module, example: Tensor) -> tuple[LayerInfo, ...]:
     if tied:
         logger.warning("tied weights are counted and pruned once: %s", ", ".join(tied))
     macs = layer_macs(model, example)
+    last = output_weights(model, example, found)
     parameters = dict(model.named_parameters())
     return tuple(
-        LayerInfo(name, tuple(parameters[name].shape), kind, macs.get(name, 0))
+        LayerInfo(name, tuple(parameters[name].shape), kind, macs.get(name, 0), name in last)
         for name, kind in found.items()
     )
+
+
+def output_weights(model: nn.Module, example: Tensor, names: Collection[str]) -> set[str]:
+    """Return the weights behind which no other weight comes before the model's outputs.
+
+    There are several where outputs are a sum (two heads, a shortcut to the logits).
+
+    Parameters
+    ----------
+    example : Tensor ``(B, ...)``
+        Inputs the model is run on once, in eval mode, to record the graph of its gradient.
+    names : collection of str
+        The weights that count.
+
+    Returns
+    -------
+    set of str
+        The last of `names` alone where the outputs have no gradient.
+    """
+    parameters = [(name, p) for name, p in model.named_parameters() if name in set(names)]
+    frozen = [p for p in model.parameters() if not p.requires_grad and p.is_floating_point()]
+    with inference(model), torch.enable_grad():
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        try:
+            outputs = model(example)
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+    owners = {id(parameter): name for name, parameter in parameters}
+    found: set[str] = set()
+    seen: set[Any] = set()
+    ahead = [getattr(outputs, "grad_fn", None)]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        before = [parent for parent, _ in node.next_functions]
+        here = {owners[id(leaf)] for leaf in map(_leaf, before) if id(leaf) in owners}
+        found |= here
+        ahead += [] if here else before
+    return found or {name for name, _ in parameters[-1:]}
+
+
+def _leaf(node: Any) -> Tensor | None:
+    """Return the parameter that a chain of views and transposes begins with."""
+    while node is not None and not hasattr(node, "variable"):
+        before = node.next_functions
+        node = before[0][0] if len(before) == 1 else None
+    return None if node is None else node.variable
 
 
 def relu_modules(model: nn.Module) -> list[nn.Module]:

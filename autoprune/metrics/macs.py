@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from math import prod
 from typing import Any
@@ -53,9 +53,23 @@ def count_macs(model: nn.Module, example: Tensor) -> int:
         Multiply-adds (one multiplication and one addition count 1) of convolutions, linear
         layers and attention's products; norms and activations count 0.
     """
+    with inference(model):
+        return count_run(model, example)
+
+
+def count_run(run: Callable[[Tensor], Any], example: Tensor) -> int:
+    """Count the multiply-adds that anything does for one input, as `count_macs` does for a model.
+
+    Parameters
+    ----------
+    run : callable
+        Takes the inputs, such as an exported program's module.
+    example : Tensor ``(B, ...)``
+        Inputs.
+    """
     counter = FlopCounterMode(display=False)
-    with inference(model), _plain_attention(), counter:
-        model(example)
+    with torch.no_grad(), _plain_attention(), counter:
+        run(example)
     return counter.get_total_flops() // 2 // len(example)
 
 

@@ -59,7 +59,7 @@ def anatomy(
         "rank_stays": [layer.name for layer in layers if layer.name not in able],
         "tied": _tied(model),
         "attention": [
-            _attention(name, module, layers)
+            _attention(name, module, layers, report)
             for name, module in model.named_modules()
             if _attends(module)
         ],
@@ -108,7 +108,9 @@ def _attends(module: nn.Module) -> bool:
     return heads or isinstance(module, nn.MultiheadAttention)
 
 
-def _attention(name: str, module: nn.Module, layers: Sequence[LayerInfo]) -> dict[str, Any]:
+def _attention(
+    name: str, module: nn.Module, layers: Sequence[LayerInfo], report: GroupReport
+) -> dict[str, Any]:
     """Describe an attention module: whether all of its matrices are prunable weights."""
     known = {layer.name for layer in layers}
     lost = [
@@ -116,7 +118,11 @@ def _attention(name: str, module: nn.Module, layers: Sequence[LayerInfo]) -> dic
         for path, value in module.named_parameters(prefix=name)
         if value.dim() > 1 and path not in known
     ]
-    note = "single weights can go; heads and channels stay"
+    heads = any(group.name.startswith(f"{name}.") for group in report.groups)
+    note = "single weights and whole heads can go"
+    if not heads:
+        whys = [why for layer, why in report.left_out.items() if layer.startswith(f"{name}.")]
+        note = f"single weights can go; heads stay: {whys[0] if whys else UNFOUND}"
     if lost:
         note = f"not understood: {', '.join(lost)} belong to no layer that can be pruned"
     return {

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from autoprune.core.records import LayerInfo, UnitInfo
 
+ROUND_TO = 8
+"""Kept units are multiples of it where nothing else is said: runtimes' blocks."""
+
 PARTS = 8
 """However narrow, a group can be cut to about one of this many parts."""
 
@@ -140,6 +143,7 @@ def greatest(
     groups: Sequence[UnitInfo],
     grain: Grain,
     of: Literal["weights", "macs"] = "weights",
+    elsewhere: int = 0,
 ) -> float:
     """Return the share of a model's weights, or multiply-adds, that goes when groups keep least.
 
@@ -149,8 +153,11 @@ def greatest(
         The model's prunable weights.
     groups : sequence of UnitInfo
         Those that lose units.
+    elsewhere : int
+        Multiply-adds that no prunable weight does; they are taken to stay (attention's products
+        shrink with its heads, so a model with some may lose a little more than this).
     """
-    total = kept = 0.0
+    total = kept = float(elsewhere if of == "macs" else 0)
     for layer in layers:
         sides = list(layer.shape[:2])
         for group in groups:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -124,11 +125,11 @@ def factorisable(model: nn.Module) -> list[str]:
 def splittable(model: nn.Module, layers: Iterable[LayerInfo]) -> list[str]:
     """Return the prunable weights that may be split: all that can be, but the classifier.
 
-    The classifier's rank bounds how many classes can be told apart, so it stays whole.
+    The classifier (what makes the model's outputs) stays whole, since its rank bounds how many
+    classes can be told apart.
     """
-    names = [layer.name for layer in layers]
     able = set(factorisable(model))
-    return [name for name in names[:-1] if name in able]
+    return [layer.name for layer in layers if layer.name in able and not layer.output]
 
 
 def low_rank_layer(layer: nn.Conv2d | nn.Linear, first: Tensor, second: Tensor) -> nn.Sequential:
@@ -167,6 +168,7 @@ def ranks_for_sparsity(
     sparsity: float,
     names: Collection[str] | None = None,
     of: Literal["weights", "macs"] = "weights",
+    elsewhere: int = 0,
 ) -> dict[str, int]:
     """Return the ranks that bring the stored factors nearest to a sparsity.
 
@@ -185,6 +187,8 @@ def ranks_for_sparsity(
         layers.
     of : str
         ``weights``, or ``macs`` if `sparsity` is the share of multiply-adds that goes.
+    elsewhere : int
+        Multiply-adds that no prunable weight does; they stay.
 
     Returns
     -------
@@ -192,7 +196,7 @@ def ranks_for_sparsity(
         Weight name to rank, >= 1; layers that stay dense are absent.
     """
     layers = tuple(layers)
-    reached = reached_sparsity if of == "weights" else reached_macs
+    reached = reached_sparsity if of == "weights" else partial(reached_macs, elsewhere=elsewhere)
     low, high = 0.0, 1.0  # removed fractions: at `low` too much is stored, at `high` too little
     for _ in range(50):
         middle = (low + high) / 2
@@ -220,14 +224,18 @@ def low_rank_reach(layers: Iterable[LayerInfo], names: Collection[str] | None = 
     return reached_sparsity(layers, _ranks(layers, 1.0, names))
 
 
-def low_rank_macs(layers: Iterable[LayerInfo], names: Collection[str] | None = None) -> float:
+def low_rank_macs(
+    layers: Iterable[LayerInfo], names: Collection[str] | None = None, elsewhere: int = 0
+) -> float:
     """Return the greatest share of multiply-adds low rank can remove; see `low_rank_reach`."""
     layers = tuple(layers)
-    return reached_macs(layers, _ranks(layers, 1.0, names))
+    return reached_macs(layers, _ranks(layers, 1.0, names), elsewhere)
 
 
-def reached_macs(layers: Iterable[LayerInfo], ranks: Mapping[str, int]) -> float:
-    """Return the share of multiply-adds that ranks remove.
+def reached_macs(
+    layers: Iterable[LayerInfo], ranks: Mapping[str, int], elsewhere: int = 0
+) -> float:
+    """Return the share of multiply-adds that ranks remove; those `elsewhere` stay.
 
     Both factors run at the layer's output positions, so a layer's multiply-adds shrink as its
     stored weights do.
@@ -239,7 +247,7 @@ def reached_macs(layers: Iterable[LayerInfo], ranks: Mapping[str, int]) -> float
         else layer.macs
         for layer in layers
     )
-    return 1.0 - kept / sum(layer.macs for layer in layers)
+    return 1.0 - (kept + elsewhere) / (sum(layer.macs for layer in layers) + elsewhere)
 
 
 def _ranks(

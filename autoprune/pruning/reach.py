@@ -17,7 +17,10 @@ from autoprune.pruning.view import UnitGroup
 
 
 def find_reach(
-    model: nn.Module, layers: Sequence[LayerInfo], units: Sequence[UnitInfo]
+    model: nn.Module,
+    layers: Sequence[LayerInfo],
+    units: Sequence[UnitInfo],
+    elsewhere: int = 0,
 ) -> dict[str, float]:
     """Return the greatest shares that removing units and lowering ranks can remove.
 
@@ -29,6 +32,8 @@ def find_reach(
         Its prunable weights.
     units : sequence of UnitInfo
         Its groups, by `find_units`.
+    elsewhere : int
+        Multiply-adds that no prunable weight does.
 
     Returns
     -------
@@ -42,11 +47,11 @@ def find_reach(
     inner = [group for group in units if group.inner]
     return {
         "units": greatest(layers, units, Grain()),
-        "units_macs": greatest(layers, units, Grain(), "macs"),
+        "units_macs": greatest(layers, units, Grain(), "macs", elsewhere),
         "low_rank": low_rank_reach(layers, names),
-        "low_rank_macs": low_rank_macs(layers, names),
+        "low_rank_macs": low_rank_macs(layers, names, elsewhere),
         "inner_channel": greatest(layers, inner, Grain()),
-        "inner_channel_macs": greatest(layers, inner, Grain(), "macs"),
+        "inner_channel_macs": greatest(layers, inner, Grain(), "macs", elsewhere),
     }
 
 

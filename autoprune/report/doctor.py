@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autoprune.core.errors import few
 from autoprune.report.words import TIMES, count, percent
 from autoprune.search.engine import by_reason
 
-MANY = 3
 Row = dict[str, Any]
 
 
@@ -47,11 +47,6 @@ def _task(task: Mapping[str, Any]) -> Row:
     return {k: v for k, v in task.items() if k != "reach" and v not in ([], None)}
 
 
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - MANY
-    return ", ".join(names[:MANY]) + (f" and {more} more" if more > 0 else "")
-
-
 def _layers(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     return [
         {
@@ -67,7 +62,7 @@ def _layers(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     return [
-        {"made by": _few(row["make"]), "units": row["units"], "read by": _few(row["read"])}
+        {"made by": few(row["make"]), "units": row["units"], "read by": few(row["read"])}
         for row in rows
     ]
 

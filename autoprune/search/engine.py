@@ -335,9 +335,6 @@ def check_fits(space: Space, view: View) -> None:
             list(space.methods),
             ". ".join([*reasons, *([REMEDY] if idle else [])]),
         )
-    for name, reason in view.left_out.items():
-        if reason != no_gain(space.objectives):  # which the forecast says
-            _LOG.warning("method %s is left out: %s", name, reason)
 
 
 def by_reason(left_out: Mapping[str, str]) -> dict[str, list[str]]:

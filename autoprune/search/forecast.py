@@ -120,6 +120,20 @@ def axes(space: Space, info: TaskInfo) -> dict[str, Any]:
     return {"kinds": rows, "left_out": {**space.left_out, **engine.view.left_out}}
 
 
+def least_macs(space: Space, info: TaskInfo) -> float:
+    """Return a share of the dense multiply-adds that no trial of a search gets below.
+
+    Single weights save none in a dense runtime; of the other kinds, what is left when all goes
+    that can, or, where the targets are shares of the multiply-adds, that may.
+    """
+    engine = Engine(space, info, Journal(), context=_CONTEXT)
+    gone = [0.0]
+    for kind in {space.kind(space.middle(name)) for name in engine.view.usable} - {"weights"}:
+        most = info.reach.get(f"{kind}_macs", 1.0)
+        gone.append(min(most, space.targets.high) if space.targets.of == "macs" else most)
+    return 1.0 - max(gone)
+
+
 def samples(
     space: Space, seed: int = 0, count: int = NUM_SAMPLES, info: TaskInfo | None = None
 ) -> list[dict[str, Any]]:

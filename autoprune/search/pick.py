@@ -27,7 +27,7 @@ class Limits:
     min_sparsity : float or None
         Least sparsity.
     max_macs : float or None
-        Greatest share of the dense multiply-adds.
+        Greatest share of the dense multiply-adds, above 0.
     max_latency_ms : float or None
         Greatest latency in milliseconds, where it was measured.
     """
@@ -43,15 +43,35 @@ class Limits:
             raise ConfigError(
                 "--max-latency-ms", "must be a number of milliseconds above 0", self.max_latency_ms
             )
+        if self.max_macs is not None and not self.max_macs > 0.0:
+            raise ConfigError(
+                "--max-macs", "must be a share of the dense multiply-adds above 0", self.max_macs
+            )
 
-    def check(self, objectives: Sequence[str]) -> None:
-        """Refuse a limit on what a search will not measure, before it runs.
+    def check(self, objectives: Sequence[str], least_macs: float = 0.0) -> None:
+        """Refuse a limit on what a search will not measure or cannot reach, before it runs.
+
+        Parameters
+        ----------
+        objectives : sequence of str
+            The search's.
+        least_macs : float
+            Least share of the dense multiply-adds that a trial of the search can keep.
 
         Raises
         ------
         ConfigError
-            With the objectives that would do.
+            With what would do.
         """
+        if self.max_macs is not None and self.max_macs < least_macs:
+            raise ConfigError(
+                "--max-macs",
+                f"must be at least {least_macs:.4g}, which is what the methods and targets of this "
+                "search leave of the dense multiply-adds",
+                self.max_macs,
+                "allow more, or name methods that remove units or rank (removing single weights "
+                "saves no multiply-adds), or raise the space's targets",
+            )
         if self.max_latency_ms is not None and "latency_ms" not in objectives:
             raise ConfigError(
                 "--max-latency-ms",

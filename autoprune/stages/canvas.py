@@ -65,10 +65,10 @@ def partition_of(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> Par
     inputs : Tensor
         The canvas.
     layers : sequence of str
-        Prunable weights in model order; the last one's outputs are no units.
+        Weights whose outputs are units: all but what makes the model's outputs.
     """
     norms = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
-    paths = norms or [name.rpartition(".")[0] for name in layers[:-1]]
+    paths = norms or [name.rpartition(".")[0] for name in layers]
     found: dict[str, list[Bits]] = {path: [] for path in paths}
     sizes = dict.fromkeys(paths, 0)
 
@@ -114,5 +114,5 @@ def look(weights: Mapping[str, Tensor], inputs: Tensor, context: RunContext) -> 
     model = context.model
     model.load_state_dict(weights)
     device = next(model.parameters()).device
-    names = [layer.name for layer in context.task.info.layers]
+    names = [layer.name for layer in context.task.info.layers if not layer.output]
     return partition_of(model, inputs.to(device), names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -135,25 +135,59 @@ class Mask(Stage):
 
         if self.of == "weights":
             return at(self.sparsity)
-        return _nearest_macs(at, self.sparsity, {x.name: x.macs for x in context.task.info.layers})
+        info = context.task.info
+        macs = {layer.name: layer.macs for layer in info.layers}
+        elsewhere = info.macs_elsewhere
+
+        def removed(masks: MaskSet) -> float:
+            if masks.units and elsewhere:  # heads take some of attention's products along
+                return 1.0 - _compact_macs(masks, context) / info.macs
+            return removed_macs(masks, macs, elsewhere)
+
+        return _nearest(at, self.sparsity, removed)
 
 
-def _nearest_macs(at: Callable[[float], MaskSet], target: float, macs: dict[str, int]) -> MaskSet:
-    """Bisect the weight sparsity whose masks remove the share `target` of the dense MACs."""
-    total = sum(macs.values())
+def removed_macs(masks: MaskSet, macs: Mapping[str, int], elsewhere: int = 0) -> float:
+    """Return the share of the dense multiply-adds that goes with what masks remove.
 
-    def removed(masks: MaskSet) -> float:
-        kept = sum(float(masks.masks[n].float().mean()) * m for n, m in macs.items())
-        return 1.0 - kept / total
+    Parameters
+    ----------
+    macs : mapping
+        Multiply-adds by weight.
+    elsewhere : int
+        Those that no prunable weight does; they stay.
+    """
+    kept = sum(float(masks.masks[n].float().mean()) * m for n, m in macs.items())
+    return 1.0 - (kept + elsewhere) / (sum(macs.values()) + elsewhere)
 
+
+def _compact_macs(masks: MaskSet, context: RunContext) -> int:
+    """Count the multiply-adds of the model without the units that masks remove."""
+    import torch
+
+    from autoprune.metrics.macs import count_macs
+    from autoprune.pruning.compact import compact
+
+    units = {name: [int(u) for u in keep] for name, keep in masks.units.items()}
+    slim = compact(context.model, units, {}, context.groups)
+    device = next(slim.parameters()).device
+    return count_macs(slim, torch.zeros(1, *context.task.info.input_shape, device=device))
+
+
+def _nearest(
+    at: Callable[[float], MaskSet], target: float, removed: Callable[[MaskSet], float]
+) -> MaskSet:
+    """Bisect the weight sparsity whose masks remove nearest to a share of the multiply-adds."""
     low, high = 0.0, 0.9999
     best = at(target)
+    missed = abs(removed(best) - target)
     for _ in range(24):
         middle = (low + high) / 2
         masks = at(middle)
-        if abs(removed(masks) - target) < abs(removed(best) - target):
-            best = masks
-        low, high = (middle, high) if removed(masks) < target else (low, middle)
+        share = removed(masks)
+        if abs(share - target) < missed:
+            best, missed = masks, abs(share - target)
+        low, high = (middle, high) if share < target else (low, middle)
     return best
 
 

@@ -99,14 +99,26 @@ def examine(
 
 
 def _removable(info: TaskInfo) -> list[dict[str, Any]]:
-    """Return how far each kind of pruning goes; single weights have no limit of the model's."""
+    """Return how far each kind of pruning goes; single weights have no limit of the model's.
+
+    Units down to one of each group, and in the multiples that methods keep to by default.
+    """
+    from autoprune.pruning.grain import ROUND_TO, Grain, greatest
+
     kinds = {"units": "units", "low_rank": "low_rank", "inner_channel": "units read by one layer"}
+    rows = {
+        "weights": (None, 0.0),
+        **{kind: (info.reach[key], info.reach[f"{key}_macs"]) for key, kind in kinds.items()},
+    }
+    if info.units:
+        rule = Grain(ROUND_TO)
+        rows[f"units in multiples of {ROUND_TO}"] = (
+            greatest(info.layers, info.units, rule),
+            greatest(info.layers, info.units, rule, "macs", info.macs_elsewhere),
+        )
     return [
-        {"kind": "weights", "sparsity": None, "macs_removed": 0.0},
-        *(
-            {"kind": kind, "sparsity": info.reach[key], "macs_removed": info.reach[f"{key}_macs"]}
-            for key, kind in kinds.items()
-        ),
+        {"kind": kind, "sparsity": sparsity, "macs_removed": macs}
+        for kind, (sparsity, macs) in rows.items()
     ]
 
 

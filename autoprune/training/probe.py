@@ -46,7 +46,8 @@ def full_info(task: Task) -> TaskInfo:
 
     model, info = task.build_model(0), task.info
     units = find_units(model, info.layers, info.input_shape)
-    return replace(info, reach=find_reach(model, info.layers, units), units=units)
+    reach = find_reach(model, info.layers, units, info.macs_elsewhere)
+    return replace(info, reach=reach, units=units)
 
 
 def _plain(value: object) -> Any:

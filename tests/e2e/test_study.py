@@ -283,6 +283,14 @@ def test_an_export_does_not_overwrite(studied: Studied, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_a_limit_out_of_reach_is_refused_before_the_search(studied: Studied) -> None:
+    done = studied("search", studied.space, *OPTIONS, "--name", "other", "--max-macs", "0.001")
+    assert done.code == 2
+    assert "--max-macs must be at least" in done.said
+    assert "explore" not in done.said
+    assert not (studied.home / "studies" / "other").exists()
+
+
 def test_a_limit_that_no_point_keeps_to_is_told_after_the_result(
     studied: Studied,
 ) -> None:

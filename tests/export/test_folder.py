@@ -194,7 +194,11 @@ def test_every_kind_is_proven(
     assert verify_folder(tmp_path / "out")["sparsity"] == pytest.approx(
         report.content["sparsity"], abs=1e-12
     )
-    assert any("recounted" in check for check in report.checks)
+    counts = f"{report.content['params']:,} parameters and {report.content['macs']:,} multiply-adds"
+    assert any(counts in check for check in report.checks)
+    text = (tmp_path / "out" / "README.md").read_text()
+    said = [word for word in ("`tensors` are", "`ranks` are") if word in text]
+    assert said == {"dropnet": ["`tensors` are"], "lrpet": ["`ranks` are"], "magnitude": []}[method]
 
 
 def test_a_task_files_model_is_proven_without_its_code(start: Any, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_an_untouched_copy_is_proven(folder: Path) -> None:
     assert report["examples"] == 360
     assert report["sparsity"] == pytest.approx(0.9, abs=1e-5)
     assert report["checks"][0] == "hashes of 7 files"
-    assert len(report["checks"]) == 6
+    assert len(report["checks"]) == 7
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -215,6 +215,16 @@ def test_a_plan_of_another_architecture_is_refused(folder: Path) -> None:
     edit(folder / "plan.json", lambda plan: plan["architecture"].update(width=0.5))
     reseal(folder)
     with pytest.raises(VerificationError, match="the weights do not fit the plan"):
+        verify_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "rule"), [("params", r"hold 1 parameters"), ("macs", r"do 1 multiply-adds")]
+)
+def test_sizes_that_are_not_the_programs_are_refused(folder: Path, key: str, rule: str) -> None:
+    edit(folder / "report.json", lambda report: report.update({key: 1}))
+    write_sums(folder)
+    with pytest.raises(VerificationError, match=rf"model\.pt2: must {rule} as reported; got \d+"):
         verify_folder(folder)
 
 

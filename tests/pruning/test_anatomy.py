@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from autoprune.metrics.layers import prunable_layers
@@ -75,6 +76,13 @@ def test_attention_that_hides_its_weights_is_not_understood() -> None:
     stays = found["units_stay"]
     assert stays["torchs.in_proj_weight"] == "attention's projections keep their shape"
     assert "head.weight" in stays
+
+
+def test_heads_that_can_go_are_told_from_those_that_stay() -> None:
+    torchs = look(Attending(), 5, 8)["attention"][1]
+    assert torchs["note"].startswith("single weights can go; heads stay: they are heads of torchs")
+    model = nn.Sequential(Attention(6, num_heads=3), nn.Flatten(), nn.Linear(24, 2))
+    assert look(model, 4, 6)["attention"][0]["note"] == "single weights and whole heads can go"
 
 
 def test_tied_weights_are_listed_together() -> None:

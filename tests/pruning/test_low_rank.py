@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autoprune.core.records import LayerInfo
+from autoprune.metrics.layers import prunable_layers
 from autoprune.pruning.low_rank import (
     bn_of,
     break_even_rank,
     factorisable,
     factorise,
+    low_rank_macs,
     low_rank_reach,
     project,
     rank_of,
     ranks_for_sparsity,
+    reached_macs,
     reached_sparsity,
     splittable,
     stored_weights,
@@ -255,11 +258,48 @@ def test_only_plain_layers_can_be_split():
     assert factorisable(model) == [f"net.{name}.weight" for name in ("b", "c", "a", "fc")]
 
 
-def test_the_classifier_stays_whole():
-    layers = [LayerInfo(f"{n}.weight", (4, 4, 1, 1), "conv", 0) for n in ("d", "b", "a")]
-    model = nn.ModuleDict({"d": nn.Conv2d(4, 4, 1, groups=2), "b": nn.Conv2d(4, 4, 1)})
-    model["a"] = nn.Linear(4, 2)
-    assert splittable(model, layers) == ["b.weight"]
+class HeadFirst(nn.Module):
+    """Declares its head before its body, and adds a shortcut to the logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+        self.d = nn.Conv2d(3, 4, 1, groups=1)
+        self.b = nn.Conv2d(4, 4, 1)
+        self.short = nn.Linear(3, 2, bias=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = torch.relu(self.b(torch.relu(self.d(inputs)))).mean((2, 3))
+        return self.head(hidden) + self.short(inputs.mean((2, 3)))
+
+
+def test_what_makes_the_outputs_stays_whole_wherever_it_was_declared():
+    model = HeadFirst()
+    model.b.weight.requires_grad_(False)
+    layers = prunable_layers(model, torch.zeros(2, 3, 4, 4))
+    assert [x.name for x in layers if x.output] == ["head.weight", "short.weight"]
+    assert splittable(model, layers) == ["d.weight", "b.weight"]
+    assert not model.b.weight.requires_grad
+
+
+def test_a_model_without_gradients_ends_with_its_last_weight():
+    class Shut(HeadFirst):
+        @torch.no_grad()
+        def forward(self, inputs: Tensor) -> Tensor:
+            return super().forward(inputs)
+
+    layers = prunable_layers(Shut(), torch.zeros(2, 3, 4, 4))
+    assert [x.name for x in layers if x.output] == ["short.weight"]
+
+
+def test_multiply_adds_elsewhere_stay():
+    # One of two equal layers at rank 1 keeps 8 of 16; of 1,000 MACs each and 500 elsewhere,
+    # 500 of 2,500 go.
+    layers = [LayerInfo(n, (4, 4), "linear", 1000) for n in ("a", "b")]
+    assert reached_macs(layers, {"a": 1}) == 0.25
+    assert reached_macs(layers, {"a": 1}, elsewhere=500) == pytest.approx(0.2)
+    assert low_rank_macs(layers, elsewhere=500) == pytest.approx(0.4)
+    assert ranks_for_sparsity(layers, 0.4, of="macs", elsewhere=500) == {"a": 1, "b": 1}
 
 
 def test_weights_with_two_names_are_left_whole() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -320,19 +319,16 @@ def test_targets_are_clipped_to_what_a_method_reaches_on_the_model(of: str) -> N
     assert len(set(asked)) > 3
 
 
-def test_a_method_for_relus_is_left_out_where_there_are_none(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_method_for_relus_is_left_out_where_there_are_none() -> None:
     info = replace(INFO, has_relu=False)
     methods: dict[str, Any] = {"ap": {"rounds": 1}, "magnitude": None}
     assert "ap" in start(small_space(method=methods), OPTIONS).view.usable
-    with caplog.at_level(logging.WARNING, "autoprune"):
-        engine = start(small_space(method=methods), OPTIONS, info=info)
+    engine = start(small_space(method=methods), OPTIONS, info=info)
     assert engine.view.usable == ("magnitude",)
-    assert caplog.messages == [
-        "method ap is left out: the model must have ReLU units for method 'ap'; use another "
-        "method, or a model whose activations are ReLUs"
-    ]
+    assert engine.view.left_out == {
+        "ap": "the model must have ReLU units for method 'ap'; use another method, or a model "
+        "whose activations are ReLUs"
+    }
     run = simulation(small_space(method=methods))
     run.planner.info = info
     InlineExecutor(run).run(engine)

@@ -6,7 +6,7 @@ import pytest
 
 from autoprune.search.engine import SearchOptions
 from autoprune.search.executors.inline import InlineExecutor
-from autoprune.search.forecast import axes, describe, forecast, samples
+from autoprune.search.forecast import axes, describe, forecast, least_macs, samples
 from autoprune.space import list_spaces, load_space
 from tests.search.support import INFO, simulation, small_space, start
 
@@ -42,6 +42,16 @@ def test_sample_configurations_are_valid_and_differ(name: str) -> None:
     assert [config["method"] for config in found] == list(space.methods[:5])
     assert samples(space) == found
     assert samples(space, seed=1) != found
+
+
+def test_the_least_multiply_adds_are_those_of_the_kinds_and_targets_there_are() -> None:
+    info = replace(INFO, reach={"units": 0.97, "units_macs": 0.9})
+    space = small_space()
+    assert least_macs(space, info) == pytest.approx(0.1)
+    weights = small_space(method={"magnitude": None})
+    assert least_macs(weights, info) == 1.0
+    targets = replace(space.targets, of="macs", high=0.6)
+    assert least_macs(replace(space, targets=targets), info) == pytest.approx(0.4)
 
 
 def test_budgets_in_words() -> None:

@@ -75,7 +75,11 @@ def test_no_point_within_the_limits_says_what_there_is() -> None:
 
 
 def test_a_limit_on_what_is_not_searched_for_is_refused() -> None:
-    Limits(max_macs=0.5).check(["accuracy", "sparsity"])
+    Limits(max_macs=0.5).check(["accuracy", "sparsity"], least_macs=0.5)
+    with pytest.raises(ConfigError, match=r"--max-macs must be at least 0\.501.*got 0\.5"):
+        Limits(max_macs=0.5).check(["accuracy", "sparsity"], least_macs=0.501)
+    with pytest.raises(ConfigError, match="above 0"):
+        Limits(max_macs=0.0)
     Limits(max_latency_ms=1.0).check(["accuracy", "latency_ms"])
     with pytest.raises(ConfigError, match="add --objectives accuracy,macs,latency_ms"):
         Limits(max_latency_ms=1.0).check(["accuracy", "macs"])

@@ -26,7 +26,7 @@ def net() -> nn.Sequential:
 
 
 INPUTS = torch.randn(300, 3, generator=torch.Generator().manual_seed(1))
-LAYERS = ("0.weight", "3.weight")
+LAYERS = ("0.weight",)
 
 
 def test_the_docstrings_hold() -> None:
@@ -56,7 +56,7 @@ def test_it_is_the_share_of_signs_that_flipped() -> None:
 
 def test_without_norms_the_layers_outputs_are_looked_at() -> None:
     plain = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)).train()
-    assert list(partition_of(plain, INPUTS, ("0.weight", "2.weight"))) == ["0"]
+    assert list(partition_of(plain, INPUTS, ("0.weight",))) == ["0"]
     assert plain.training
 
 

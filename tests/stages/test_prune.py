@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
-from autoprune.stages.prune import Mask, MaskRounds, Score, _nearest_macs
+from autoprune.stages.prune import Mask, MaskRounds, Score, _nearest, removed_macs
 from autoprune.stages.state import TrialState
 from autoprune.stages.support import damage
 from autoprune.trial.context import WorkerContext
@@ -72,7 +74,7 @@ def test_bisection_weighs_layers_by_their_macs() -> None:
         second = torch.arange(10) >= gone - 10
         return MaskSet({"a": first, "b": second})
 
-    found = _nearest_macs(at, 0.45, {"a": 90, "b": 10})
+    found = _nearest(at, 0.45, partial(removed_macs, macs={"a": 90, "b": 10}))
     assert int(found.masks["a"].sum()) == 5
     assert bool(found.masks["b"].all())
 

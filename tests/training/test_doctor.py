@@ -28,7 +28,12 @@ def test_everything_a_search_rests_on_is_there(tmp_path: Path) -> None:
     assert found["task"]["warnings"] == []
     assert [group["units"] for group in found["groups"]] == [300, 100]
     reach = {row["kind"]: row for row in found["removable"]}
-    assert list(reach) == ["weights", "units", "low_rank", "units read by one layer"]
+    kinds = ["weights", "units", "low_rank", "units read by one layer", "units in multiples of 8"]
+    assert list(reach) == kinds
+    # Fewer than 8 units are multiples of 8, too, where an eighth of the group is as many: 8 each.
+    assert reach["units in multiples of 8"]["sparsity"] == pytest.approx(
+        1 - (64 * 8 + 8 * 8 + 8 * 10) / 50_200
+    )
     # One unit of each layer stays: 64 + 1 + 10 of 50,200 weights, each multiplied once.
     assert reach["units"]["sparsity"] == pytest.approx(1 - 75 / 50_200)
     assert reach["units"]["macs_removed"] == pytest.approx(1 - 75 / 50_200)

@@ -129,6 +129,13 @@ def test_label_noise_reaches_registered_data_and_task_files(digits: Task, write:
         assert noisy.info.fingerprint != clean.info.fingerprint
 
 
+def test_a_class_without_a_training_example_is_said(write: Write) -> None:
+    text = GOOD.replace("data(30, 0)", "(lambda x, y: (x[y != 1], y[y != 1]))(*data(30, 0))")
+    (warning,) = [w for w in load_task(write(text)).info.warnings if "never learns" in w]
+    assert warning.startswith("no training example of class 1:")
+    assert not any("never learns" in w for w in load_task(write(GOOD)).info.warnings)
+
+
 def test_without_test_data_validation_is_halved_and_that_is_said(write: Write) -> None:
     task = load_task(write(GOOD))
     assert (task.info.num_val, task.info.num_test) == (7, 6)
