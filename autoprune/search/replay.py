@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from autoprune.search.journal import Event
 from autoprune.search.state import Record, State
 from autoprune.search.study import list_names, read_events
 from autoprune.search.summary import median_run
-from autoprune.trial.settings import WorkerSettings
-from autoprune.trial.sources import sources_sha256
+from autoprune.trial.settings import WorkerSettings, made_with
 
 MIN_PREFIX = 4
 
@@ -190,7 +188,7 @@ def _rebuild(job: Job, settings: WorkerSettings) -> JobResult:
 def _changes(recorded: dict[str, Any]) -> list[str]:
     """Return what decides bits and is not as it was."""
     then = recorded["made_with"]
-    now = {"torch": version("torch"), "sources_sha256": sources_sha256()}
+    now = made_with()
     words = {"torch": "torch", "sources_sha256": "AutoPrune's sources"}
     return [
         f"{words[name]} {then[name][:12]} then, {now[name][:12]} now"

@@ -155,7 +155,7 @@ class Runner:
         executor(
             self.workers.count,
             "autoprune.trial.context:job_runner",
-            self.settings.to_json(),
+            self.settings.sent(),
             address=self.workers.ray_address,
             gpus_per_job=self.workers.gpus_per_job if on_gpu else 0.0,
         ).run(engine)

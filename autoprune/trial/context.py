@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ from autoprune.pruning.view import UnitGroup
 from autoprune.stages.base import KeyContext, Numerics
 from autoprune.stages.store import Store
 from autoprune.training.task import Task, load_task
-from autoprune.trial.settings import WorkerSettings, precision
+from autoprune.trial.settings import WorkerSettings, check_place, precision
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,16 @@ def _check_files(task: TaskConfig) -> None:
 
 
 def job_runner(settings: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Open a worker and return its function from a job's JSON to a result's JSON."""
+    """Open a worker and return its function from a job's JSON to a result's JSON.
+
+    Raises
+    ------
+    BadInput
+        If the data, the task's files or (see `check_place`) the machine are not as the driver's.
+    """
     from autoprune.trial.run import run_job
 
+    check_place(settings, platform.node())
     context = WorkerContext(WorkerSettings.from_json(settings))
 
     def run(job: dict[str, Any]) -> dict[str, Any]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
 from autoprune.core.canonical import plain
 from autoprune.core.config import TaskConfig
-from autoprune.core.errors import ConfigError, did_you_mean
+from autoprune.core.errors import ConfigError, StudyError, did_you_mean
 from autoprune.stages.base import KeyContext, Numerics
 from autoprune.trial.sources import sources_sha256
 
@@ -93,9 +96,12 @@ class WorkerSettings:
 
     def recorded(self) -> dict[str, Any]:
         """Return it as a journal keeps it: with the torch and the sources the study ran on."""
-        made_with = {"torch": version("torch"), "sources_sha256": sources_sha256()}
         timed = {"latency": self.latency()} if "latency_ms" in self.measure else {}
-        return {**self.to_json(), "made_with": made_with, **timed}
+        return {**self.to_json(), "made_with": made_with(), **timed}
+
+    def sent(self) -> dict[str, Any]:
+        """Return it as workers elsewhere get it: with what `check_place` compares there."""
+        return {**self.to_json(), "made_with": made_with(), "home_id": home_id(Path(self.home))}
 
     def latency(self) -> dict[str, Any]:
         """Return what ``latency_ms`` is measured with: see `trial.deploy.latency_in_turns`."""
@@ -103,9 +109,60 @@ class WorkerSettings:
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> WorkerSettings:
-        """Read what `to_json` or `recorded` wrote."""
-        content = {k: part for k, part in value.items() if k not in ("made_with", "latency")}
+        """Read what `to_json`, `recorded` or `sent` wrote."""
+        beside = ("made_with", "latency", "home_id")
+        content = {k: part for k, part in value.items() if k not in beside}
         return TypeAdapter(WorkerSettings).validate_python(content)
+
+
+def made_with() -> dict[str, str]:
+    """Return what decides bits beside the settings: the torch and the sources that are here."""
+    return {"torch": version("torch"), "sources_sha256": sources_sha256()}
+
+
+def home_id(home: Path) -> str:
+    """Return what tells a home from every other: made at the first call, in ``.id``."""
+    path = home / ".id"
+    home.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError), path.open("x") as file:
+        file.write(f"{uuid.uuid4().hex}\n")
+    return path.read_text().strip()
+
+
+def check_place(sent: dict[str, Any], where: str) -> None:
+    """Check in a worker that torch, the sources and the home are the driver's.
+
+    Parameters
+    ----------
+    sent : dict
+        What `WorkerSettings.sent` wrote; what it lacks is not checked.
+    where : str
+        Names the worker's machine.
+
+    Raises
+    ------
+    StudyError
+        With what differs.
+    """
+    here = made_with()
+    for name, driver in sent.get("made_with", here).items():
+        if here[name] != driver:
+            what = {"torch": "torch", "sources_sha256": "AutoPrune's sources"}[name]
+            raise StudyError(
+                f"worker on {where}",
+                f"must run the driver's {what} ({driver[:12]}), or bits differ between nodes",
+                here[name][:12],
+                "install equal versions on all nodes",
+            )
+    path = Path(sent["home"]) / ".id"
+    found = path.read_text().strip() if path.is_file() else "no such home"
+    if sent.get("home_id", found) != found:
+        raise StudyError(
+            f"worker on {where}",
+            f"must see the driver's home at {path.parent}",
+            found,
+            "share it between the nodes, at the same absolute path",
+        )
 
 
 def usable_threads() -> int:

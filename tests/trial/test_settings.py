@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from autoprune.core.errors import ConfigError
+from autoprune.core.errors import ConfigError, StudyError
 from autoprune.testing.methods import TASK
-from autoprune.trial.settings import FIGURES, WorkerSettings, usable_threads
+from autoprune.trial.settings import (
+    FIGURES,
+    WorkerSettings,
+    check_place,
+    home_id,
+    usable_threads,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,3 +43,32 @@ def test_what_latencies_are_measured_with_is_on_record() -> None:
     assert settings.recorded()["latency"] == expected
     assert WorkerSettings.from_json(settings.recorded()) == settings
     assert "latency" not in WorkerSettings(TASK, "", "home").recorded()
+
+
+def test_a_worker_elsewhere_must_be_as_the_driver(tmp_path: Path) -> None:
+    settings = WorkerSettings(TASK, "", str(tmp_path))
+    sent = settings.sent()
+    assert WorkerSettings.from_json(sent) == settings
+    assert settings.sent() == sent
+    check_place(sent, "node")
+    check_place(settings.to_json(), "node")  # what was not sent is not compared
+    made: dict[str, Any] = {"torch": "1.0.0", "sources_sha256": sent["made_with"]["sources_sha256"]}
+    with pytest.raises(StudyError, match=r"worker on node must run the driver's torch \(1\.0\.0\)"):
+        check_place({**sent, "made_with": made}, "node")
+    made = {**sent["made_with"], "sources_sha256": "0" * 64}
+    with pytest.raises(StudyError, match=r"AutoPrune's sources \(000000000000\)"):
+        check_place({**sent, "made_with": made}, "node")
+
+
+def test_a_worker_that_sees_another_home_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    sent = WorkerSettings(TASK, "", str(home)).sent()
+    first = home_id(home)
+    assert sent["home_id"] == first == home_id(home)
+    shutil.rmtree(home)
+    with pytest.raises(StudyError, match=r"see the driver's home at .*; got 'no such home'"):
+        check_place(sent, "node")
+    assert not home.exists()
+    assert home_id(home) != first
+    with pytest.raises(StudyError, match="worker on node must see the driver's home"):
+        check_place(sent, "node")
