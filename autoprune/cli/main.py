@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -16,12 +18,28 @@ from autoprune.core.errors import AutoPruneError, BadInput
 
 app = typer.Typer(
     name="autoprune",
-    help="Search over ways to prune a network, confirm the best, export what provably works.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(given: bool) -> None:
+    if given:
+        print(f"autoprune {version('autoprune')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which it is.")
+    ] = False,
+) -> None:
+    """Search over ways to prune a network, confirm the best, export what provably works."""
+
+
 for module in (search, run, oracle, sweep, studies, export, listing, inspect, serve):
     module.register(app)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -34,3 +35,10 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 def test_studies_are_listed_without_torch(tmp_path: object) -> None:
     assert not {"torch", "ray", "mlflow"} & set(_loaded("studies", "--home", str(tmp_path)))
+
+
+def test_the_module_is_the_command_and_says_its_version() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "autoprune", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"autoprune {version('autoprune')}\n"
