@@ -181,3 +181,15 @@ def test_a_large_study_stays_small_and_says_what_it_leaves_out(
     assert all(p["layers"] == [] for p in records)
     assert all(len(p["layers"]) == 3 for p in page.data["points"] if p["group"] == "front")
     assert "The charts show the best 40 search records; 60 are left out." in page.text
+
+
+def test_more_than_twelve_methods_are_told_apart_by_hollow_marks(summary: dict[str, Any]) -> None:
+    records = [
+        {**record, "method": f"method{number % 26}"}
+        for number, record in enumerate(summary["records"])
+    ]
+    found = Page(render({**summary, "records": records}))
+    looks = [a["class"] for tag, a in found.tags if tag == "i" and "dot" in str(a.get("class"))]
+    assert len(looks) >= 26
+    assert len(set(looks)) == len(looks)
+    assert looks[12] == "dot m0 r1"
