@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +65,19 @@ def lacks_champion(mirror: Mirror) -> bool:
         return False
 
 
-def sync_study(home: Path, study: str, tracking_uri: str | None) -> dict[str, str | None]:
+def sync_study(
+    home: Path, study: str, tracking_uri: str | None, say: Callable[[str], object]
+) -> dict[str, str | None]:
     """Mirror one study as it stands; return where it is."""
+    from autoprune.search.study import read_events
+    from autoprune.search.summary import summarize
+
     mirror = make_mirror(home, study, tracking_uri)
     mirror.sync()
+    complete = summarize(read_events(home, study))["status"] == "complete"
+    if complete and lacks_champion(mirror):
+        say(
+            f"note: {study} has no champion in MLflow's registry; the command that ran it "
+            "registers one with --resume (which it is depends on its limits)"
+        )
     return mirror.ids

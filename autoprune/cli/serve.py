@@ -40,7 +40,7 @@ def sync(
 
     answers = answered(home) if study is None else [n for n in answered(home) if n == study]
     names = list_names(home) if study is None else [] if answers else [study]
-    rows = [{"study": name, **sync_study(home, name, tracking_uri)} for name in names]
+    rows = [{"study": name, **sync_study(home, name, tracking_uri, show)} for name in names]
     rows += [{"study": name, **sync_answer(home, name, tracking_uri)} for name in answers]
     for row in rows:
         show(f"{row['study']}: run {row['run_id']} in {row['tracking_uri']}")

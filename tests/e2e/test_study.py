@@ -123,8 +123,17 @@ def test_a_changed_search_is_not_resumed(
 
 
 def test_a_study_is_mirrored_again(studied: Studied) -> None:
-    (row,) = studied("sync", "--json").json
-    assert row == {"study": "tiny", **studied.summary["mlflow"]}
+    done = studied("sync", "--json")
+    assert done.json == [{"study": "tiny", **studied.summary["mlflow"]}]
+    assert "no champion" not in done.said
+
+
+def test_a_copy_elsewhere_says_that_its_champion_is_missing(
+    studied: Studied, tmp_path: Path
+) -> None:
+    done = studied("sync", "--tracking-uri", f"sqlite:///{tmp_path / 'other.db'}", "--json")
+    assert done.code == 0, done.err
+    assert "tiny has no champion in MLflow's registry" in done.said
 
 
 def test_the_pick_is_the_champion(studied: Studied) -> None:
