@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Any, Literal, TypeVar
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -204,9 +205,16 @@ def parse(kind: type[T], values: Mapping[str, Any], place: str) -> T:
         With the path of the first value that breaks its rule, the rule and the value.
     """
     try:
-        return TypeAdapter(kind).validate_python(dict(values))
+        # mypy: a type is hashable.
+        return cast(T, _adapter(kind).validate_python(dict(values)))  # type: ignore[arg-type]
     except ValidationError as error:
         raise config_error(error, place, kind) from None
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    """Return the validator of a configuration; making one takes longer than using it."""
+    return TypeAdapter(kind)
 
 
 def config_error(error: ValidationError, place: str, kind: Any = None) -> ConfigError:

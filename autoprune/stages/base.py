@@ -121,9 +121,7 @@ class Stage:
         """Return the stage's content key."""
         memo: dict[str, StageKey] = self.__dict__.setdefault("_keys", {})
         if context.salt not in memo:
-            content = {
-                f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name != "parents"
-            }
+            content = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "parents"}
             parents = [parent.key(context) for parent in self.parents]
             memo[context.salt] = digest([self.kind, content, parents, context.salt])
         return memo[context.salt]
