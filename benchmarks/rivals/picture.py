@@ -14,6 +14,8 @@ COLOURS = (
     "#000000", "#0072b2", "#d55e00", "#e69f00", "#cc79a7", "#7f7f7f", "#56b4e9", "#009e73",
     "#8c564b",
 )  # fmt: skip
+STYLES = ("-", "--")
+"""Beyond the colours, they come again dashed."""
 LOWEST = 0.85
 """Share of the greatest value at which the axis begins."""
 
@@ -38,12 +40,15 @@ def _panel(panel: Any, runs: Runs, arms: Sequence[str], title: str) -> None:
     panel.set_ylabel("hypervolume, test split")
     grid = np.linspace(0.0, runs.budget, 271) if runs.budget else np.zeros(1)
     most = 0.0
-    for colour, arm in zip(COLOURS, arms, strict=False):
+    looks = [(colour, style) for style in STYLES for colour in COLOURS]
+    for (colour, style), arm in zip(looks[: len(arms)], arms, strict=True):
         least = min(runs.finished[arm, seed].about["epochs"] for seed in runs.seeds(arm))
         xs = grid[grid <= least]
         bands = np.array([quartiles(runs.at(arm, float(epochs))) for epochs in xs])
         label = f"{arm} (n = {len(runs.seeds(arm))})"
-        panel.plot(xs, bands[:, 1], color=colour, label=label, drawstyle="steps-post")
+        panel.plot(
+            xs, bands[:, 1], style, color=colour, label=label, drawstyle="steps-post", zorder=3
+        )
         panel.fill_between(
             xs, bands[:, 0], bands[:, 2], color=colour, alpha=0.12, step="post", linewidth=0
         )
