@@ -16,7 +16,7 @@ from autoprune.search.executors.simulated import SimulatedExecutor, Simulation, 
 from autoprune.search.front import hypervolume, points
 from autoprune.search.state import State
 from autoprune.search.strategies import Strategy
-from autoprune.search.strategies.contextual import Contextual
+from autoprune.search.strategies.contextual import Contextual, stratum_shares
 from tests.search.support import (
     INFO,
     failing,
@@ -182,6 +182,23 @@ def test_a_job_that_shares_the_dense_run_waits_while_another_kind_starts() -> No
     following = engine.next()
     assert isinstance(following, Job)
     assert METHODS.get(following.config.method).start == "dense"
+
+
+@pytest.mark.parametrize(
+    ("methods", "units"),
+    [
+        # magnitude and imp remove weights, dropnet and filter_l2 units, lrpet rank.
+        ({"magnitude": None, "imp": {"rounds": 2}, "snip": None, "dropnet": {"rounds": 1}}, 1 / 3),
+        ({"dropnet": {"rounds": 1}, "filter_l2": {"rounds": 1}, "lrpet": None}, 2 / 3),
+        ({"magnitude": None, "imp": {"rounds": 2}}, 0.0),
+    ],
+)
+def test_units_get_a_third_of_exploring_or_their_part_of_the_methods(
+    methods: dict[str, Any], units: float
+) -> None:
+    shares = stratum_shares(start(small_space(method=methods), OPTIONS).view)
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert sum(v for (kind, _), v in shares.items() if kind == "units") == pytest.approx(units)
 
 
 def test_it_waits_when_everything_needs_what_is_being_computed() -> None:

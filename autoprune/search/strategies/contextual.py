@@ -148,15 +148,18 @@ def strata_by_need(view: View, explored: list[Job]) -> list[tuple[str, ...]]:
 
 
 def stratum_shares(view: View) -> dict[tuple[str, str], float]:
-    """Return each stratum's share of exploring: a third to units, the rest by number of methods."""
+    """Return each stratum's share of exploring: by number of methods, to units at least a third.
+
+    Units are few among many methods that remove single weights; where those are left out, low
+    rank would have two thirds to itself if a third were all that units got.
+    """
     sizes = {key: len(names) for key, names in view.strata.items()}
     units = sum(size for (kind, _), size in sizes.items() if kind == "units")
     others = sum(sizes.values()) - units
     if not units or not others:
         return {key: size / (units + others) for key, size in sizes.items()}
+    share = max(UNITS_SHARE, units / (units + others))
     return {
-        (kind, start): UNITS_SHARE * size / units
-        if kind == "units"
-        else (1 - UNITS_SHARE) * size / others
+        (kind, start): share * size / units if kind == "units" else (1 - share) * size / others
         for (kind, start), size in sizes.items()
     }
