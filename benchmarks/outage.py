@@ -233,7 +233,7 @@ def _behind(home: Path, uri: str) -> int:
 
 
 def _sync(home: Path, uri: str) -> None:
-    command = [sys.executable, "-m", "autoprune.cli", "sync", STUDY]
+    command = [sys.executable, "-m", "autoprune", "sync", STUDY]
     options = ["--home", str(home), "--tracking-uri", uri]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -75,7 +75,7 @@ def run(names: Sequence[str], home: Path) -> None:
     """Type the commands, one after the other; keep what they print as JSON."""
     home.mkdir(parents=True, exist_ok=True)
     for name in names:
-        command = [sys.executable, "-m", "autoprune.cli", *COMMANDS[name], "--json"]
+        command = [sys.executable, "-m", "autoprune", *COMMANDS[name], "--json"]
         done = subprocess.run(
             [*command, "--home", str(home)], stdout=subprocess.PIPE, text=True, check=True
         )

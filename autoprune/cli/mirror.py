@@ -41,7 +41,7 @@ def register_champion(mirror: Mirror, trial: str) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="autoprune-") as folder:
         out = Path(folder) / "champion"
-        command = [sys.executable, "-m", "autoprune.cli", "export", mirror.study, "--trial", trial]
+        command = [sys.executable, "-m", "autoprune", "export", mirror.study, "--trial", trial]
         options = ["--home", str(mirror.home), "--out", str(out), "--format", "safetensors,onnx"]
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         if done.returncode != 0:

@@ -11,10 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from autoprune.core.errors import TaskError
+from autoprune.core.errors import TaskError, few
 
-SHOWN = 3
-"""Keys named in a message, per kind of misfit."""
 REMEDY = "save it as safetensors, or its state_dict() alone"
 
 
@@ -91,11 +89,6 @@ def check_fits(place: str, weights: dict[str, Tensor], model: nn.Module) -> None
             if name in weights and not bool(torch.isfinite(weights[name]).all())
         ],
     }
-    words = [f"{kind}: {_few(names)}" for kind, names in problems.items() if names]
+    words = [f"{kind}: {few(names)}" for kind, names in problems.items() if names]
     if words:
         raise TaskError(place, f"does not fit the model; {'; '.join(words)}")
-
-
-def _few(names: list[str]) -> str:
-    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + rest

@@ -82,7 +82,7 @@ class Search:
         """Start the search, or go on with it."""
         self.runs += 1
         command = [
-            *(sys.executable, "-m", "autoprune.cli", "search", str(self.space), "--resume"),
+            *(sys.executable, "-m", "autoprune", "search", str(self.space), "--resume"),
             *("--budget", str(self.budget), "--confirm-seeds", str(self.confirm_seeds)),
             *("--executor", self.executor, "--home", str(self.home), "--json"),
             *(("--workers", "2") if self.executor == "ray" else ()),

@@ -81,7 +81,7 @@ def test_a_full_disk_stops_a_search_that_goes_on_later(limit_bytes: int, tmp_pat
     space, home = write_space(tmp_path), tmp_path / "home"
     search = ("search", str(space), "--budget", "3", "--executor", "inline", "--home", str(home))
     done = subprocess.run(
-        [sys.executable, "-m", "autoprune.cli", *search],
+        [sys.executable, "-m", "autoprune", *search],
         capture_output=True,
         text=True,
         check=False,

@@ -109,7 +109,7 @@ def test_sync_brings_an_answer_to_another_store(oracle: Done, home: Path, tmp_pa
 def test_a_killed_oracle_goes_on_with_the_same_command(
     oracle: Done, home: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "autoprune.cli", *ORACLE, "--home", str(tmp_path)]
+    command = [sys.executable, "-m", "autoprune", *ORACLE, "--home", str(tmp_path)]
     for lines in (4, 15):
         process = subprocess.Popen(command, stderr=subprocess.PIPE)
         while len(_events(tmp_path)) < lines:

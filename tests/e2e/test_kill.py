@@ -32,7 +32,7 @@ def _kill_at(lines: int, space: Path, home: Path) -> None:
     """Start or resume the search, and kill it once its journal has so many lines."""
     options = ["search", str(space), *OPTIONS, "--resume", "--home", str(home)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "autoprune.cli", *options], stderr=subprocess.PIPE
+        [sys.executable, "-m", "autoprune", *options], stderr=subprocess.PIPE
     )
     while _size(home) < lines:
         try:
@@ -96,7 +96,7 @@ def test_an_interrupted_search_says_how_it_goes_on(tmp_path: Path, told: signal.
     space, home = write_space(tmp_path), tmp_path / "home"
     options = ["search", str(space), *OPTIONS, "--home", str(home)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "autoprune.cli", *options],
+        [sys.executable, "-m", "autoprune", *options],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
